@@ -1,0 +1,104 @@
+"""Reading rows with their numbers, and writing folders that only appear when they are whole."""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from data_prep.records import BadInput, Reject
+
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def read_jsonl(path: Path) -> Iterator[tuple[int, dict | Reject]]:
+    """Yield (line number from 1, object) for each line; a line that is no UTF-8 JSON object comes as a Reject. Empty lines are passed over."""
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                content = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                if not isinstance(content, dict):
+                    raise ValueError(f"a JSON {type(content).__name__} where an object is needed")
+                yield number, content
+            except ValueError as error:  # of which UnicodeDecodeError and JSONDecodeError are kinds
+                message = f"not a JSON object ({error}); each line holds one object in UTF-8: correct or remove the line"
+                text = line.decode("utf-8", "backslashreplace").rstrip("\n")
+                yield number, Reject(reason="malformed_json", file=path.name, row=number, message=message, content=text)
+
+
+def read_json(path: Path) -> object:
+    """The one JSON value that a file holds; BadInput with the place of the fault where it holds none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise BadInput(f"{path}: not JSON ({error}); fetch the file again, it may be cut short") from error
+
+
+def write_jsonl(path: Path, rows: Iterable[BaseModel]) -> int:
+    """Write one object a line, with real characters rather than \\u escapes; returns how many."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    count = 0
+    with path.open("w", encoding="utf-8") as out:
+        for row in rows:
+            out.write(json.dumps(row.model_dump(by_alias=True), ensure_ascii=False) + "\n")
+            count += 1
+    return count
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file."""
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+def git_commit() -> str | None:
+    """The commit of this checkout, with `-dirty` where tracked files differ from it; None outside a checkout."""
+    run = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return run.stdout.strip() or None
+
+
+@contextlib.contextmanager
+def written_aside(folder: Path) -> Iterator[Path]:
+    """A folder to write into that takes the place of `folder` only when the block ends well; on any error it is removed.
+
+    A full disk becomes a BadInput that says how much room is left, and `folder` stays as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.part-", dir=folder.parent))
+    try:
+        aside.chmod(0o755)  # mkdtemp makes it 0700
+        yield aside
+        for path in aside.rglob("*"):
+            if path.is_file():
+                with path.open("rb") as written:
+                    os.fsync(written.fileno())  # a rename must not overtake the data
+        previous = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old-", dir=folder.parent))
+        if folder.exists():
+            folder.rename(previous / "old")
+        aside.rename(folder)
+        shutil.rmtree(previous)
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            free = shutil.disk_usage(folder.parent).free / 2**20
+            raise BadInput(
+                f"{folder}: no room to write ({error.strerror}; {free:,.0f} MiB free): nothing was changed; "
+                "make room, or name another folder with BUILD="
+            ) from error
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

@@ -1,0 +1,16 @@
+"""One reader per origin. A reader takes the file as its owner publishes it and yields records and rejects, never a guess.
+
+Every reader is `read(path, split, **options)`; `READERS` maps the name that a recipe uses to it.
+"""
+
+from data_prep.sources import chatdoctor, medmcqa, medqa, medquad, mmlu, pubmedqa, samples
+
+READERS = {
+    "samples": samples.read,
+    "pubmedqa": pubmedqa.read,
+    "medqa": medqa.read,
+    "medmcqa": medmcqa.read,
+    "mmlu": mmlu.read,
+    "medquad": medquad.read,
+    "chatdoctor": chatdoctor.read,
+}

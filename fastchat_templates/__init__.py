@@ -1,0 +1,1 @@
+"""Stage 3, `make serve`: the one chat template, and FastChat's four processes started with it."""
