@@ -54,6 +54,11 @@ def write_jsonl(path: Path, rows: Iterable[BaseModel]) -> int:
     return count
 
 
+def write_json(path: Path, value: object) -> None:
+    """Write one indented JSON value, with real characters."""
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file."""
     with path.open("rb") as data:

@@ -78,6 +78,8 @@ class Record(_Strict):
     lang: Lang
     source: Text
     split: Split
+    file: str = Field(default="", exclude=True)  # where it was read, for messages; not written
+    row: int = Field(default=0, exclude=True)
 
     def _row(self, kind: str, conversations: list[Turn], suffix: str = "") -> ShareGPTRow:
         return ShareGPTRow(
@@ -181,7 +183,7 @@ class BadInput(Exception):
 def attempt(kind: type[Record], file: str, row: int, content: object, **fields: object) -> Record | Reject:
     """Build a record, or say why not: the first failing field names the reason (`empty_question`, `invalid_answer`, ..)."""
     try:
-        return kind(**fields)
+        return kind(file=file, row=row, **fields)
     except ValidationError as error:
         first = error.errors()[0]
         where = [str(part) for part in first["loc"]]

@@ -1,7 +1,8 @@
 """MedQuAD (github.com/abachaa/MedQuAD): question-answer pairs from NIH web sites, 11,274 XML files in one tar.gz.
 
 Folders 10 to 12 have their answers removed at the owner's wish (MedlinePlus, 31,029 pairs): such pairs are counted, never refilled.
-Five files use another schema (16 pairs) and six hold no pair. `qid` repeats, so a pair is named by folder, file and pid.
+Four files (16 pairs) use another schema, one differs in
+its root only, six hold no pair. `qid` repeats, so a pair is named by folder, file and pid.
 """
 
 import tarfile
@@ -30,8 +31,8 @@ def _pairs(archive: str, name: str, data: bytes, split: str) -> Iterator[Record 
         yield Reject(reason="malformed_xml", file=file, row=1, message=f"not XML ({error}); fetch the archive again")
         return
     pairs = root.findall("QAPairs/QAPair")
-    if root.tag != "Document":
-        for row, _ in enumerate(pairs or root.findall("qaPairs/pair"), start=1):
+    if root.tag not in ("Document", "DiseaseFile"):
+        for row, _ in enumerate(root.findall("qaPairs/pair"), start=1):
             message = f"its schema is <{root.tag}>, not <Document>; no reader for it, nothing to do"
             yield Reject(reason="other_schema", file=file, row=row, message=message)
         return
