@@ -25,7 +25,7 @@ CPU = {"bf16": False, "fp8": False, "n_gpu": 1, "n_node": 1, "compute_capability
 
 def runs_on_cpu(config: dict) -> bool:
     """Whether a configuration is made for a machine without a GPU: it names the plugin that such a run needs."""
-    return any("CpuDeepSpeedPlugin" in plugin for plugin in config.get("plugins") or [])
+    return any("CpuPlugin" in plugin for plugin in config.get("plugins") or [])
 
 
 def rule_targets(config: dict) -> Iterator[str]:

@@ -29,7 +29,7 @@ SIZES = dict(
     num_local_experts=8,
     num_experts_per_tok=2,
     max_position_embeddings=4096,
-    rope_theta=1e6,
+    rope_theta=1e4,
 )
 
 
@@ -67,7 +67,7 @@ def build(out: Path, seed: int = 0) -> int:
         eos_token_id=tok.eos_token_id,
         pad_token_id=tok.pad_token_id,
         router_aux_loss_coef=0.02,
-        initializer_range=0.02,
+        initializer_range=0.1,
         **SIZES,
     )
     model = MixtralForCausalLM(config).to(torch.bfloat16)

@@ -18,10 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from huggingface_hub import snapshot_download
 from peft import PeftModel
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from axolotl_configs import config as configs
 from axolotl_configs.merge import TEMPLATE
 
 LOGIT_LIMIT = 1e-4  # float32, base + adapter against base merged: PEFT's own merge measures 1e-6
@@ -200,14 +202,25 @@ def verify(base: Path, adapter: Path, merged: Path, dtype: torch.dtype) -> tuple
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
-    parser.add_argument("--adapter", type=Path, required=True, help="folder of the PEFT adapter")
-    parser.add_argument("--merged", type=Path, required=True, help="folder of the merged model")
+    parser.add_argument("--base", help="folder or Hub id of the base model")
+    parser.add_argument("--adapter", type=Path, help="folder of the PEFT adapter")
+    parser.add_argument("--merged", type=Path, help="folder of the merged model")
+    parser.add_argument("--config", type=Path, help="take what is not named from this configuration and BUILD/models/NAME")
+    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16", help="that the merged weights must have (%(default)s)")
     args = parser.parse_args()
     try:
-        measured, faults = verify(args.base, args.adapter, args.merged, getattr(torch, args.dtype))
-    except OSError as error:
+        if args.config:
+            folder = configs.model_folder(args.config, args.build)
+            args.base = args.base or configs.load(args.config, args.build)["base_model"]
+            args.adapter, args.merged = args.adapter or folder / "adapter", args.merged or folder / "merged"
+        if not (args.base and args.adapter and args.merged):
+            parser.error("name --base, --adapter and --merged, or --config")
+        base = Path(args.base)
+        if not base.is_dir():
+            base = Path(snapshot_download(args.base, allow_patterns=["*.safetensors", "*.json"]))
+        measured, faults = verify(base, args.adapter, args.merged, getattr(torch, args.dtype))
+    except (OSError, ValueError, configs.ConfigError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print("\n".join(measured))

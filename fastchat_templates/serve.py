@@ -1,7 +1,7 @@
 """Serve a merged model: FastChat's controller, a model worker, the OpenAI-compatible API and the web page, as one command.
 
     python -m fastchat_templates.serve --model build/models/tiny/merged
-    python -m fastchat_templates.serve --model build/models/tiny/merged --then "python -m fastchat_templates.ask 'What is anaemia?'"
+    python -m fastchat_templates.serve --model build/models/tiny/merged --ask "What is anaemia?" --ask "ما هو فقر الدم؟"
 
 Each process is waited for before the next one starts; Ctrl-C or SIGTERM takes them down in the reverse order. Everything listens on
 127.0.0.1 unless `--host` says otherwise: there is no login, so another address is for networks that you trust.
@@ -9,7 +9,6 @@ Each process is waited for before the next one starts; Ctrl-C or SIGTERM takes t
 
 import argparse
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -135,7 +134,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda", "mps"], help="where the worker computes (%(default)s)")
     parser.add_argument("--load-seconds", type=float, default=900, help="how long loading the model may take (%(default)s)")
     parser.add_argument("--logs", type=Path, default=Path("build/serve"), help="folder of the logs (%(default)s)")
-    parser.add_argument("--then", help="run this command once all is ready, then stop with its exit status")
+    parser.add_argument("--ask", action="append", metavar="QUESTION", help="ask this once all is ready, any number of times, then stop")
     return parser.parse_args()
 
 
@@ -152,8 +151,10 @@ def main() -> None:
     status = 0
     try:
         start_all(stack, args)
-        if args.then:
-            status = subprocess.run(shlex.split(args.then), check=False).returncode
+        if args.ask:
+            reach = "127.0.0.1" if args.host == "0.0.0.0" else args.host
+            ask = [sys.executable, "-m", "fastchat_templates.ask", "--url", f"http://{reach}:{args.api_port}/v1", *args.ask]
+            status = subprocess.run(ask, cwd=PROJECT, check=False).returncode
         else:
             while not (name := stack.dead()):
                 time.sleep(0.5)

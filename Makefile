@@ -1,0 +1,72 @@
+# The four commands: make data, make train, make serve, make eval. `make help` lists all targets, README.md explains them.
+
+PYTHON ?= python3
+BUILD ?= build
+RECIPE ?= tiny
+CONFIG ?= axolotl_configs/tiny.yaml
+NAME := $(basename $(notdir $(CONFIG)))
+MODEL ?= $(BUILD)/models/$(NAME)/merged
+TASKS ?= bimedix_bi,bimedix_seen
+HOST ?= 127.0.0.1
+ASK_EN ?= What should I do if I miss a dose of my blood pressure tablet?
+ASK_AR ?= ماذا أفعل إذا نسيت جرعة من دواء ضغط الدم؟
+
+MAIN := .venv/bin/python
+SERVE := .venv-serve/bin/python
+# the questions of a recipe named on the command line; else eval/run.py takes those of the data that the model was trained on
+QUESTIONS := $(if $(filter command line environment,$(origin RECIPE)),--data $(BUILD)/data/$(basename $(notdir $(RECIPE)))/eval)
+
+.DELETE_ON_ERROR:
+.PHONY: help setup setup-main setup-serve data train serve eval demo test check lint format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@echo; echo "variables: RECIPE=$(RECIPE) DATA=$(DATA) CONFIG=$(CONFIG) MODEL=$(MODEL) TASKS=$(TASKS) BUILD=$(BUILD) HOST=$(HOST)"
+
+setup: setup-main setup-serve ## build .venv and .venv-serve from the locks in requirements/; nothing to do the second time
+
+setup-main:
+	@PYTHON="$(PYTHON)" sh requirements/setup.sh .venv requirements/main.txt
+
+setup-serve:
+	@PYTHON="$(PYTHON)" sh requirements/setup.sh .venv-serve requirements/serve.txt
+
+data: setup-main ## RECIPE (+ DATA=folder of real files) -> BUILD/data/RECIPE: train, validation and evaluation sets
+	$(MAIN) -m data_prep.build --recipe $(RECIPE) --build $(BUILD) $(if $(DATA),--data $(DATA))
+
+train: setup-main ## CONFIG -> BUILD/models/NAME: Axolotl QLoRA under DeepSpeed, then merge, then verify
+	$(MAIN) -m axolotl_configs.train $(CONFIG) --build $(BUILD) $(TRAIN_ARGS)
+	$(MAIN) -m axolotl_configs.merge $(CONFIG) --build $(BUILD)
+	$(MAIN) -m axolotl_configs.verify --config $(CONFIG) --build $(BUILD)
+
+serve: setup-serve ## MODEL -> FastChat controller, worker, API on :8000 and web page on :7860, until Ctrl-C
+	$(SERVE) -m fastchat_templates.serve --model $(MODEL) --host $(HOST) --logs $(BUILD)/serve $(SERVE_ARGS)
+
+eval: setup-main ## MODEL and TASKS -> BUILD/eval/NAME: results.json and report.md
+	$(MAIN) -m eval.run --model $(MODEL) --tasks $(TASKS) --build $(BUILD) $(QUESTIONS) $(EVAL_ARGS)
+	$(MAIN) -m eval.report $(BUILD)/eval/$(notdir $(patsubst %/merged,%,$(patsubst %/,%,$(MODEL))))
+
+demo: setup ## the whole job, tiny: data, train, a chat turn in each language over HTTP, evaluation and report
+	$(MAKE) data RECIPE=tiny
+	$(MAKE) train CONFIG=axolotl_configs/tiny.yaml
+	$(SERVE) -m fastchat_templates.serve --model $(BUILD)/models/tiny/merged --logs $(BUILD)/serve $(SERVE_ARGS) --ask "$(ASK_EN)" --ask "$(ASK_AR)"
+	$(MAIN) -m eval.run --model $(BUILD)/models/tiny/base --name tiny-base --tasks bimedix_bi,bimedix_seen --data $(BUILD)/data/tiny/eval --build $(BUILD)
+	$(MAIN) -m eval.run --model $(BUILD)/models/tiny/merged --tasks bimedix_bi,bimedix_seen --build $(BUILD)
+	$(MAIN) -m eval.report $(BUILD)/eval/tiny $(BUILD)/eval/tiny-base --seen-floor 90
+
+test: setup ## the tests, at most 15 minutes on 2 cores
+	$(MAIN) -m pytest $(TEST_ARGS)
+
+check: setup-main ## every configuration against Axolotl's schema and our rules, without a GPU
+	$(MAIN) -m axolotl_configs.check
+
+lint: setup-main ## ruff: format and lint
+	$(MAIN) -m ruff format --check .
+	$(MAIN) -m ruff check .
+
+format: setup-main ## let ruff rewrite what lint complains of
+	$(MAIN) -m ruff format .
+	$(MAIN) -m ruff check --fix .
+
+clean: ## remove build/; the environments stay
+	rm -rf $(BUILD)
