@@ -13,7 +13,6 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -40,8 +39,7 @@ class DataSet:
         """Read one source into records and rejects."""
         if not path.is_file():
             raise BadInput(
-                f"{path} is missing: the recipe names it for the reader {source.reader!r}; "
-                "fetch it (docs/DATA.md says where) or take it out of the recipe"
+                f"{path} is missing: the recipe names it for the reader {source.reader!r}; fetch it (docs/DATA.md says where) or take it out of the recipe"
             )
         try:
             rows = READERS[source.reader](path, **source.reader_options())

@@ -101,8 +101,7 @@ def written_aside(folder: Path) -> Iterator[Path]:
         if error.errno in FULL_DISK:
             free = shutil.disk_usage(folder.parent).free / 2**20
             raise BadInput(
-                f"{folder}: no room to write ({error.strerror}; {free:,.0f} MiB free): nothing was changed; "
-                "make room, or name another folder with BUILD="
+                f"{folder}: no room to write ({error.strerror}; {free:,.0f} MiB free): nothing was changed; make room, or name another folder with BUILD="
             ) from error
         raise
     finally:

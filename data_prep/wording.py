@@ -38,9 +38,7 @@ def letters(lang: Lang, n_options: int) -> list[str]:
 def prompt(lang: Lang, question: str, options: list[str], context: str | None = None) -> str:
     """The user's turn: an optional context (PubMedQA's abstract), the question, the lettered options, on one line."""
     words = WORDINGS[lang]
-    lettered = " ".join(
-        f"{letter}. {option}" for letter, option in zip(letters(lang, len(options)), options, strict=True)
-    )
+    lettered = " ".join(f"{letter}. {option}" for letter, option in zip(letters(lang, len(options)), options, strict=True))
     asked = f"{words.question} {question} {words.options} {lettered}"
     return f"{words.context} {context} {asked}" if context else asked
 

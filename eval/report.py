@@ -80,7 +80,9 @@ def report(models: dict[str, dict]) -> str:
     seen = {name: [found.get((lang, "seen")) for lang in ("en", "ar")] for name, found in scored.items()}
     if any(cell for both in seen.values() for cell in both):
         rows = [[name, *("absent" if cell is None else str(cell) for cell in both)] for name, both in seen.items()]
-        parts.append("## Questions that the model was trained on\n\nNo benchmark: it shows whether training took.\n\n" + table(["model", "English", "Arabic"], rows))
+        parts.append(
+            "## Questions that the model was trained on\n\nNo benchmark: it shows whether training took.\n\n" + table(["model", "English", "Arabic"], rows)
+        )
     parts.append("## How this was measured\n")
     for name, results in models.items():
         versions = ", ".join(f"{package} {version}" for package, version in results["versions"].items())

@@ -20,7 +20,7 @@ import yaml
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from data_prep.files import BadInput, git_commit, written_aside, write_json
+from data_prep.files import BadInput, git_commit, write_json, written_aside
 from eval.tasks.bimedix.write import BENCHMARKS, LANGS
 
 TASKS = Path(__file__).parent / "tasks"
@@ -99,7 +99,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="build/models/tiny/merged", help="folder or Hub id (%(default)s)")
     parser.add_argument("--name", help="of the output folder (default: from the model's folder)")
-    parser.add_argument("--data", type=Path, help="folder of the prepared questions (default: of the data that the model was trained on, else BUILD/data/tiny/eval)")
+    parser.add_argument(
+        "--data", type=Path, help="folder of the prepared questions (default: of the data that the model was trained on, else BUILD/data/tiny/eval)"
+    )
     parser.add_argument("--tasks", default="bimedix_bi,bimedix_seen", help="lm-eval tasks or groups, comma between (%(default)s)")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="(%(default)s)")

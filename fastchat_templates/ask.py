@@ -1,6 +1,6 @@
 """Ask the served model, one question after the other, through the OpenAI-compatible API.
 
-    python -m fastchat_templates.ask "What is anaemia?" "ما هو فقر الدم؟"
+python -m fastchat_templates.ask "What is anaemia?" "ما هو فقر الدم؟"
 """
 
 import argparse

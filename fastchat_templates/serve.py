@@ -37,7 +37,12 @@ class Stack:
 
     def start(self, name: str, command: list[str], ready: Callable[[], bool], seconds: float) -> None:
         """Start a process and wait until `ready` says yes; RuntimeError with the end of its log when it dies or takes too long."""
-        environment = os.environ | {"LOGDIR": "", "GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0")}
+        environment = os.environ | {
+            "LOGDIR": "",
+            "GRADIO_ANALYTICS_ENABLED": "False",
+            "PYTHONUNBUFFERED": "1",
+            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
+        }
         # a session of its own: Ctrl-C reaches this process alone, which then stops the others in order
         with (self.logs / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=PROJECT, env=environment, start_new_session=True)

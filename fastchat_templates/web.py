@@ -1,6 +1,6 @@
 """FastChat's Gradio page under our title, with the research-only notice and with Arabic set right to left.
 
-    python -m fastchat_templates.web --controller-url http://127.0.0.1:21001 --port 7860
+python -m fastchat_templates.web --controller-url http://127.0.0.1:21001 --port 7860
 """
 
 import argparse

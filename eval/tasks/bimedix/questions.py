@@ -15,6 +15,6 @@ def load(benchmark: str, lang: str, data: str | None = None, **metadata: object)
     folder = Path(data) if data else DEFAULT
     path = folder / f"{benchmark}_{lang}.jsonl"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: `make data` prepares the questions; name their folder with --metadata '{{\"data\": \"..\"}}'")
+        raise FileNotFoundError(f'{path} is missing: `make data` prepares the questions; name their folder with --metadata \'{{"data": ".."}}\'')
     found = {"test": path, "dev": path.with_stem(f"{path.stem}_dev")}
     return {split: datasets.Dataset.from_json(str(file)) for split, file in found.items() if file.is_file()}

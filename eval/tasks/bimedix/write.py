@@ -1,6 +1,6 @@
 """Write the sub-task and group files of this folder, which differ in names only.
 
-    python -m eval.tasks.bimedix.write
+python -m eval.tasks.bimedix.write
 """
 
 from pathlib import Path
