@@ -9,6 +9,7 @@ import socket
 import deepspeed
 import torch
 from axolotl.integrations.base import BasePlugin
+from peft import PeftModel
 from transformers import PreTrainedModel
 from transformers.loss.loss_utils import fixed_cross_entropy
 
@@ -34,17 +35,18 @@ class CpuPlugin(BasePlugin):
 
     def post_model_load(self, cfg: dict, model: torch.nn.Module) -> None:
         """Axolotl calls this with the model that will train, adapter included."""
-        labelled_logits(model.get_base_model() if hasattr(model, "get_base_model") else model)
+        labelled_logits(model)
 
 
-def labelled_logits(model: PreTrainedModel) -> None:
+def labelled_logits(model: PreTrainedModel | PeftModel) -> None:
     """Make a causal LM compute logits only at positions whose next token has a label; loss and gradients stay what they were.
 
     Loss is on the answers, 2 to 30% of the tokens of a row, and on a tiny model the 32,000 logits are most of a step: SPEEDUP
     Calls without labels (validation by generation, scoring) are untouched.
     """
     place: dict[str, torch.Tensor] = {}
-    stock_loss = model.loss_function
+    causal_lm = model.get_base_model() if isinstance(model, PeftModel) else model
+    stock_loss = causal_lm.loss_function
 
     def note_labels(module: torch.nn.Module, args: tuple, kwargs: dict) -> None:
         labels = kwargs.get("labels")
@@ -62,9 +64,10 @@ def labelled_logits(model: PreTrainedModel) -> None:
             return stock_loss(logits, labels, vocab_size, num_items_in_batch=num_items_in_batch, **kwargs)
         return fixed_cross_entropy(logits.float(), labels[:, 1:][place["mask"]], num_items_in_batch)
 
+    # on the outermost module: PEFT calls the inner one's `forward` directly, past its hooks
     model.register_forward_pre_hook(note_labels, with_kwargs=True)
-    model.get_output_embeddings().register_forward_pre_hook(keep_labelled)
-    model.loss_function = loss
+    causal_lm.get_output_embeddings().register_forward_pre_hook(keep_labelled)
+    causal_lm.loss_function = loss
 
 
 def _free_port() -> int:

@@ -1,0 +1,1 @@
+"""Tests of data_prep: through its command, with real files on a real disk."""

@@ -1,0 +1,106 @@
+"""How the tests run the command that users run, and where rows come from: our own fixtures, or the real files where they are at hand."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+FIXTURES = ROOT / "tests" / "fixtures"
+
+
+@dataclass
+class Built:
+    """What `python -m data_prep.build` left behind."""
+
+    code: int
+    said: str
+    out: Path
+
+    def rows(self, file: str) -> list[dict]:
+        """The objects of one JSONL file of the output."""
+        return [json.loads(line) for line in (self.out / file).read_text(encoding="utf-8").splitlines()]
+
+    def files(self) -> dict[str, bytes]:
+        """Every file of the output by its name, the seconds taken out of the manifest."""
+        found = {str(path.relative_to(self.out)): path.read_bytes() for path in sorted(self.out.rglob("*")) if path.is_file()}
+        if "manifest.json" in found:
+            found["manifest.json"] = json.dumps({key: value for key, value in self.manifest.items() if key != "seconds"}).encode()
+        return found
+
+    @property
+    def manifest(self) -> dict:
+        return json.loads((self.out / "manifest.json").read_text(encoding="utf-8"))
+
+    def leftovers(self) -> list[str]:
+        """What stands beside the output folder and is not it."""
+        return [path.name for path in self.out.parent.glob("*") if path != self.out] if self.out.parent.exists() else []
+
+    def ended_badly(self) -> bool:
+        """Stopped with the exit code and the one-line form of an error that users can mend, and not with a traceback."""
+        return self.code == 2 and "error: " in self.said and "Traceback" not in self.said
+
+
+def run_build(build: Path, recipe: str | Path = "tiny", data: Path | None = None, largest_file: int | None = None) -> Built:
+    """Run the command; `largest_file` in bytes makes the disk refuse more, as a quota does (EFBIG, one of the errors of a full disk)."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
+    command = [sys.executable, "-m", "data_prep.build", "--recipe", str(recipe), "--build", str(build), *(["--data", str(data)] if data else [])]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, preexec_fn=limit if largest_file is not None else None)
+    return Built(run.returncode, run.stdout + run.stderr, build / "data" / Path(recipe).stem)
+
+
+def write_recipe(path: Path, *sources: dict, **changes: object) -> Path:
+    """A recipe over the folder given as --data."""
+    plan = {"description": "a test", "root": "DATA", "mcqa_answers": ["letter"], "sources": list(sources)}
+    path.write_text(yaml.safe_dump({key: value for key, value in (plan | changes).items() if value is not None}, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def build_from(tmp_path: Path, data: Path, *sources: dict, **changes: object) -> Built:
+    """Build a recipe of these sources, written for the occasion."""
+    return run_build(tmp_path / "build", write_recipe(tmp_path / "ours.yaml", *sources, **changes), data)
+
+
+def accounted(manifest: dict) -> bool:
+    """Every row read from every source is used, not taken or rejected, and the rejects of the sources are the rejects of the whole."""
+    of_all = Counter()
+    for entry in manifest["inputs"]:
+        of_all.update(entry["rejected"])
+        if entry["read"] != sum(entry["used"].values()) + entry["not_taken"] + sum(entry["rejected"].values()):
+            return False
+    return dict(of_all) == manifest["rejected"]
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The tiny recipe, built once for the tests that only look."""
+    built = run_build(tmp_path_factory.mktemp("tiny"))
+    assert built.code == 0, built.said
+    return built
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the real files; they are not part of the repository, so a checkout without them skips."""
+    folder = Path(os.environ.get("BIMEDIX_DATA") or ROOT / ".." / "shared" / "data").resolve()
+    if not folder.is_dir():
+        pytest.skip(f"the real data are not here: no folder {folder} (BIMEDIX_DATA names another; docs/DATA.md says where to get the files)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def local(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The local recipe on the real files."""
+    built = run_build(tmp_path_factory.mktemp("local"), "local", real_data)
+    assert built.code == 0, built.said
+    return built
