@@ -8,8 +8,8 @@ NAME := $(basename $(notdir $(CONFIG)))
 MODEL ?= $(BUILD)/models/$(NAME)/merged
 TASKS ?= bimedix_bi,bimedix_seen
 HOST ?= 127.0.0.1
-ASK_EN ?= What should I do if I miss a dose of my blood pressure tablet?
-ASK_AR ?= ماذا أفعل إذا نسيت جرعة من دواء ضغط الدم؟
+ASK_EN ?= What should I do if I miss a dose of levothyroxine?
+ASK_AR ?= ماذا أفعل إذا نسيت جرعة من ليفوثيروكسين؟
 
 MAIN := .venv/bin/python
 SERVE := .venv-serve/bin/python

@@ -33,5 +33,4 @@ A bilingual English and Arabic medical chat model, rebuilt after BiMediX (arXiv 
 
 def adapter_rank(adapter: Path) -> int:
     """LoRA rank, from adapter_config.json."""
-
     return json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))["r"]

@@ -30,7 +30,8 @@ class DataSet:
     """What is gathered from the sources, ready to be written. Every row read ends as used, rejected or not taken, and is counted so."""
 
     def __init__(self) -> None:
-        self.records: list[Record] = []
+        self.records: list[Record] = []  # filled by settle()
+        self.gathered: list[list[Record]] = []  # one list a source
         self.rejects: list[Reject] = []
         self.inputs: list[dict] = []  # the manifest's account, one entry a source
         self.ids: dict[str, Record] = {}
@@ -60,12 +61,20 @@ class DataSet:
             chosen = set(random.Random(f"{seed}:{source.file}").sample(range(len(records)), source.take))
             entry["not_taken"] = len(records) - len(chosen)
             records = [record for index, record in enumerate(records) if index in chosen]
-        records, leaks = self._without_leaks(records)
-        entry["used"] = dict(Counter(record.split for record in records))
-        entry["rejected"] = dict(sorted(Counter(reject.reason for reject in rejects + leaks).items()))
-        self.records += records
-        self.rejects += rejects + leaks
+        entry["rejected"] = Counter(reject.reason for reject in rejects)
+        self.gathered.append(records)
+        self.rejects += rejects
         self.inputs.append(entry)
+
+    def settle(self) -> None:
+        """When all sources are read: take out what the test sets hold, wherever these stand in the recipe, and close the account."""
+        tested = {_key(record): record.id for records in self.gathered for record in records if record.split == "test"}
+        for entry, records in zip(self.inputs, self.gathered, strict=True):
+            kept, leaks = _without_leaks(records, tested)
+            entry["used"] = dict(Counter(record.split for record in kept))
+            entry["rejected"] = dict(sorted((entry["rejected"] + Counter(reject.reason for reject in leaks)).items()))
+            self.records += kept
+            self.rejects += leaks
 
     def _unique(self, row: Record | Reject) -> Record | Reject:
         if isinstance(row, Reject):
@@ -76,18 +85,23 @@ class DataSet:
         message = f"the id {row.id} stands already in {first.file}, row {first.row}; ids are unique: rename or remove one of the two"
         return Reject(reason="duplicate_id", file=row.file, row=row.row, message=message, content=row.model_dump())
 
-    def _without_leaks(self, records: list[Record]) -> tuple[list[Record], list[Reject]]:
-        """Split off training and validation rows that ask what a test question asks: same words, same options in any order."""
-        tested = {_key(record): record.id for record in self.records + records if record.split == "test"}
-        kept, leaks = [], []
-        for record in records:
-            twin = tested.get(_key(record)) if record.split in ("train", "validation") else None
-            if twin is None:
-                kept.append(record)
-                continue
-            message = f"{record.id} asks what the test question {twin} asks, so it may not train; nothing to do"
-            leaks.append(Reject(reason="in_test_set", file=record.file, row=record.row, message=message, content=record.model_dump()))
-        return kept, leaks
+
+def _without_leaks(records: list[Record], tested: dict[tuple, str]) -> tuple[list[Record], list[Reject]]:
+    """Split off training and validation rows that ask what a test question asks: same words, same options in any order.
+
+    What leaks in one language leaks in all: a translation words the same question otherwise, so rows go by their origin.
+    """
+    trains = [record for record in records if record.split in ("train", "validation")]
+    twins = {record.origin_id: tested[_key(record)] for record in trains if _key(record) in tested}
+    kept, leaks = [], []
+    for record in records:
+        twin = twins.get(record.origin_id)
+        if twin is None:
+            kept.append(record)
+            continue
+        message = f"{record.id} asks what the test question {twin} asks, so it may not train; nothing to do"
+        leaks.append(Reject(reason="in_test_set", file=record.file, row=record.row, message=message, content=record.model_dump()))
+    return kept, leaks
 
 
 def _strip(record: Record) -> Record:
@@ -142,9 +156,9 @@ def build(name: str, data: Path | None, out: Path) -> dict:
         raise BadInput(f"the recipe {name!r} reads real files: name their folder with DATA=<folder> (docs/DATA.md lists them)")
     root = SAMPLES if plan.root == "samples" else data
     gathered = DataSet()
-    # test sets first: what stands in them may not train, whatever the order in the recipe
-    for source in sorted(plan.sources, key=lambda source: source.split != "test"):
+    for source in plan.sources:
         gathered.gather(source, root / source.file, plan.seed)
+    gathered.settle()
     rows = outputs(gathered.records, plan.mcqa_answers)
     if not rows["train.jsonl"] and not any(file.startswith("eval/") for file in rows):
         raise BadInput(f"the recipe {name!r} left no row to write; the first reject: {next(iter(gathered.rejects), 'none')}")

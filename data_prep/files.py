@@ -44,10 +44,13 @@ def read_json(path: Path) -> object:
 
 
 def write_jsonl(path: Path, rows: Iterable[BaseModel]) -> int:
-    """Write one object a line, with real characters rather than \\u escapes; returns how many."""
+    """Write one object a line, with real characters rather than \\u escapes; returns how many.
+
+    Half a surrogate pair, which a reject may quote, has no UTF-8 form: it alone stands as the escape, which JSON readers understand.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     count = 0
-    with path.open("w", encoding="utf-8") as out:
+    with path.open("w", encoding="utf-8", errors="backslashreplace") as out:
         for row in rows:
             out.write(json.dumps(row.model_dump(by_alias=True), ensure_ascii=False) + "\n")
             count += 1
@@ -83,9 +86,10 @@ def written_aside(folder: Path) -> Iterator[Path]:
 
     A full disk becomes a BadInput that says how much room is left, and `folder` stays as it was.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.part-", dir=folder.parent))
+    aside = None
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.part-", dir=folder.parent))
         aside.chmod(0o755)  # mkdtemp makes it 0700
         yield aside
         for path in aside.rglob("*"):
@@ -99,10 +103,11 @@ def written_aside(folder: Path) -> Iterator[Path]:
         shutil.rmtree(previous)
     except OSError as error:
         if error.errno in FULL_DISK:
-            free = shutil.disk_usage(folder.parent).free / 2**20
+            free = shutil.disk_usage(next(parent for parent in folder.parents if parent.exists())).free / 2**20
             raise BadInput(
                 f"{folder}: no room to write ({error.strerror}; {free:,.0f} MiB free): nothing was changed; make room, or name another folder with BUILD="
             ) from error
         raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)

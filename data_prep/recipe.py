@@ -45,8 +45,8 @@ def load(name: str) -> Recipe:
         raise BadInput(f"there is no recipe {name!r}: choose one of {known}, or name a .yaml file")
     try:
         return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except yaml.YAMLError as error:
-        raise BadInput(f"{path}: not YAML ({error})") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not YAML in UTF-8 ({error})") from error
     except ValidationError as error:
         lines = [f"  {'.'.join(str(part) for part in e['loc']) or 'recipe'}: {e['msg']} (found {e['input']!r})" for e in error.errors()]
         known = ", ".join(Recipe.model_fields)

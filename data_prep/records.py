@@ -4,16 +4,19 @@ A record is one question, open question or chat in one language. `id` is unique 
 `origin_id` ties a translation and a generated chat to the row that they come from, so that splits and decontamination go by it.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from data_prep import wording
 from data_prep.wording import Lang
 
-Text = Annotated[str, StringConstraints(min_length=1, pattern=r"\S")]
+# \x1c-\x1f: white space to str.strip(), not to pydantic's \S
+Text = Annotated[str, StringConstraints(min_length=1, pattern=r"[^\s\x1c-\x1f]")]
 Split = Literal["train", "validation", "dev", "test"]  # dev: few-shot examples of a benchmark
+TrainingSplit = Literal["train", "validation"]  # of what has no question set to be tested with
 
 
 class _Strict(BaseModel):
@@ -103,6 +106,13 @@ class MultipleChoice(Record):
     context: Text | None = None
     explanation: Text | None = None
 
+    @field_validator("benchmark")
+    @classmethod
+    def _names_a_file(cls, benchmark: str) -> str:
+        if not re.fullmatch(r"\w+", benchmark):
+            raise ValueError(f"{benchmark!r} names a file of questions: letters, digits and _ only")
+        return benchmark
+
     @model_validator(mode="after")
     def _answer_among_options(self) -> "MultipleChoice":
         wording.letters(self.lang, len(self.options))
@@ -115,9 +125,8 @@ class MultipleChoice(Record):
         asked = wording.prompt(self.lang, self.question, self.options, self.context)
         for kind in answers:
             explanation = self.explanation if kind == "explained" else None
-            if kind == "explained" and explanation is None:
-                if "letter" in answers:
-                    continue  # the letter row says all there is to say
+            if kind == "explained" and explanation is None and "letter" in answers:
+                continue  # the letter row says all there is to say
             said = wording.answer(self.lang, self.answer, len(self.options), explanation)
             suffix = f":{kind}" if len(answers) > 1 else ""
             yield self._row("mcqa", [Turn(role="human", value=asked), Turn(role="gpt", value=said)], suffix)
@@ -142,6 +151,7 @@ class MultipleChoice(Record):
 class OpenQuestion(Record):
     """A question answered in free text."""
 
+    split: TrainingSplit
     question: Text
     answer: Text
 
@@ -152,6 +162,7 @@ class OpenQuestion(Record):
 class Chat(Record):
     """A conversation of one or more exchanges."""
 
+    split: TrainingSplit
     turns: list[Turn]
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.files import read_jsonl
-from data_prep.records import MultipleChoice, Record, Reject, attempt
+from data_prep.records import BadInput, MultipleChoice, Record, Reject, attempt
 from data_prep.sources import selfbiorag
 
 OPTION_KEYS = ("opa", "opb", "opc", "opd")
@@ -16,6 +16,10 @@ OPTION_KEYS = ("opa", "opb", "opc", "opd")
 
 def read(path: Path, split: str = "train", answer_base: int = 1, form: str = "original") -> Iterator[Record | Reject]:
     """Yield the questions of one file. `form` is `original` (one object a line) or `selfbiorag` (see selfbiorag.py)."""
+    if form not in ("original", "selfbiorag"):
+        raise BadInput(f"recipe, {path.name}: form is {form!r}, it must be one of original, selfbiorag")
+    if answer_base not in (0, 1):
+        raise BadInput(f"recipe, {path.name}: answer_base is {answer_base!r}, it must be 0 or 1")
     for row, content in read_jsonl(path):
         if isinstance(content, Reject):
             yield content
@@ -33,11 +37,11 @@ def read(path: Path, split: str = "train", answer_base: int = 1, form: str = "or
             continue
         origin_id = f"medmcqa:{split}:{key}"
         fields = dict(question=question, options=options, answer=answer, explanation=content.get("exp") or None)
-        common = dict(id=f"{origin_id}:en", origin_id=origin_id, lang="en", source="medmcqa", split=split, benchmark="medmcqa")
+        common = dict(id=f"{origin_id}:en" if key else None, origin_id=origin_id, lang="en", source="medmcqa", split=split, benchmark="medmcqa")
         yield attempt(MultipleChoice, path.name, row, content, **fields, **common)
 
 
 def _index(cop: object, answer_base: int) -> int:
-    if not isinstance(cop, int) or not 0 <= cop - answer_base < len(OPTION_KEYS):
+    if type(cop) is not int or not 0 <= cop - answer_base < len(OPTION_KEYS):
         raise ValueError(f"cop is {cop!r}, it must be a number from {answer_base} to {answer_base + 3}")
     return cop - answer_base

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_prep.files import read_jsonl
-from data_prep.records import MultipleChoice, Record, Reject, attempt
+from data_prep.records import BadInput, MultipleChoice, Record, Reject, attempt
 from data_prep.sources import selfbiorag
 
 
 def read(path: Path, split: str = "train", form: str = "original") -> Iterator[Record | Reject]:
     """Yield the questions of one file, named by their line: no form carries a usable id."""
+    if form not in ("original", "mediq", "selfbiorag"):
+        raise BadInput(f"recipe, {path.name}: form is {form!r}, it must be one of original, mediq, selfbiorag")
     for row, content in read_jsonl(path):
         if isinstance(content, Reject):
             yield content
@@ -35,9 +37,11 @@ def _original(content: dict, form: str) -> tuple[object, list[object], int]:
     options, letter = content.get("options"), content.get("answer_idx")
     if not isinstance(options, dict) or list(options) != list("ABCDE"[: len(options)]):
         raise ValueError("options must be an object with the keys A, B, C, .. in order")
-    if letter not in options:
+    if not isinstance(letter, str) or letter not in options:
         raise ValueError(f"answer_idx is {letter!r}, it must be one of {', '.join(options)}")
     question = content.get("question")
-    if form == "mediq":
-        question = " ".join([*content.get("context", []), question or ""])
+    if form == "mediq" and question:
+        context = content.get("context") or []
+        parts = [*(context if isinstance(context, list) else [context]), question]
+        question = " ".join(parts) if all(isinstance(part, str) for part in parts) else parts  # a list is refused as a question
     return question, list(options.values()), list(options).index(letter)

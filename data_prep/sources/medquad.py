@@ -5,22 +5,29 @@ Four files (16 pairs) use another schema, one differs in
 its root only, six hold no pair. `qid` repeats, so a pair is named by folder, file and pid.
 """
 
+import gzip
 import tarfile
 import xml.etree.ElementTree as ElementTree
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.records import OpenQuestion, Record, Reject, attempt
+from data_prep.records import BadInput, OpenQuestion, Record, Reject, attempt
 
 REMOVED = ("10_", "11_", "12_")
 
 
 def read(path: Path, split: str = "train") -> Iterator[Record | Reject]:
     """Yield the pairs of every XML file, in the archive's order; `row` of a reject is the pair's place in its file."""
-    with tarfile.open(path) as archive:
-        for member in archive:
-            if member.isfile() and member.name.endswith(".xml"):
-                yield from _pairs(path.name, member.name.removeprefix("./"), archive.extractfile(member).read(), split)
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                if member.isfile() and member.name.endswith(".xml"):
+                    yield from _pairs(path.name, member.name.removeprefix("./"), archive.extractfile(member).read(), split)
+            while archive.fileobj.read(2**20):  # tarfile takes a damaged header for the end: only at the very end gzip's checksum tells
+                pass
+    except (tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise BadInput(f"{path}: not a whole tar.gz archive ({error}); fetch the file again, it may be cut short") from error
 
 
 def _pairs(archive: str, name: str, data: bytes, split: str) -> Iterator[Record | Reject]:

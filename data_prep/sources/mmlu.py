@@ -8,15 +8,18 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.records import MultipleChoice, Record, Reject, attempt
+from data_prep.records import BadInput, MultipleChoice, Record, Reject, attempt
 
 HEADER = ["question", "choice0", "choice1", "choice2", "choice3", "answer"]
 
 
 def read(path: Path, benchmark: str, split: str = "test") -> Iterator[Record | Reject]:
     """Yield the questions of one subject's file; `benchmark` is the subject (anatomy, clinical_knowledge, ..)."""
-    with path.open(encoding="utf-8-sig", newline="") as text:
-        rows = list(csv.reader(text))
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as text:
+            rows = list(csv.reader(text))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{path}: not CSV in UTF-8 ({error}); fetch the file again") from error
     indexed = bool(rows) and rows[0] == HEADER
     for number, cells in enumerate(rows[1:] if indexed else rows, start=1):
         answers = list("0123" if indexed else "ABCD")

@@ -19,14 +19,22 @@ def read(path: Path, split: str | None = None, test_ids: str = "test_ground_trut
     ids_file = path.with_name(test_ids)
     if not ids_file.is_file():
         raise BadInput(f"{ids_file} is missing: it holds the official test ids; it stands beside {path.name} in PubMedQA's data folder")
-    test = set(read_json(ids_file))
+    test = read_json(ids_file)
+    if not isinstance(test, dict):
+        raise BadInput(f"{ids_file}: a JSON {type(test).__name__}, but the official test ids are the keys of an object")
     questions = read_json(path)
     if not isinstance(questions, dict):
         raise BadInput(f"{path}: a JSON {type(questions).__name__}, but ori_pqal.json is an object keyed by PMID")
-    for absent in sorted(test - set(questions)):
+    for absent in sorted(set(test) - set(questions)):
         raise BadInput(f"{path}: the test id {absent} of {ids_file.name} is not in it; the two files belong together")
     for row, (pmid, content) in enumerate(questions.items(), start=1):
         where = "test" if pmid in test else split or "train"
+        if not isinstance(content, dict):
+            message = f"PMID {pmid}: not an object with QUESTION, CONTEXTS and final_decision; correct or remove it"
+            yield Reject(reason="invalid_record", file=path.name, row=row, message=message, content=content)
+            continue
+        sections = content.get("CONTEXTS") or []
+        texts = isinstance(sections, list) and all(isinstance(section, str) for section in sections)
         decision = content.get("final_decision")
         if decision not in OPTIONS:
             message = f"PMID {pmid}: final_decision is {decision!r}, it must be one of {', '.join(OPTIONS)}"
@@ -46,6 +54,6 @@ def read(path: Path, split: str | None = None, test_ids: str = "test_ground_trut
             question=content.get("QUESTION"),
             options=OPTIONS,
             answer=OPTIONS.index(decision),
-            context=" ".join(content.get("CONTEXTS") or []) or None,
+            context=(" ".join(sections) or None) if texts else sections,
             explanation=content.get("LONG_ANSWER") or None,
         )

@@ -16,11 +16,18 @@ LANGS = ("en", "ar")
 
 def read(path: Path, split: str | None = None, source: str = "samples") -> Iterator[Record | Reject]:
     """Yield two records a line, one a language. `split` overrides the line's own; `source` names the origin in the ids."""
+    rows: dict[str, int] = {}  # an id names one sample whatever its split: else one could train and be tested
     for row, content in read_jsonl(path):
         if isinstance(content, Reject):
             yield content
             continue
+        name = content.get("id")
+        first = rows.setdefault(str(name), row) if name else row
         for lang in LANGS:
+            if first != row:
+                message = f"the id {name!r} stands already in {path.name}, row {first}; ids are unique: rename or remove one of the two"
+                yield Reject(reason="duplicate_id", file=path.name, row=row, message=message, content=content)
+                continue
             yield _record(path.name, row, content, lang, split or content.get("split"), source)
 
 

@@ -3,14 +3,21 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
+import tarfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
+
+# the cores are shared with training runs: slow is no failure here
+settings.register_profile("shared cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared cores")
 
 ROOT = Path(__file__).parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
@@ -29,10 +36,10 @@ class Built:
         return [json.loads(line) for line in (self.out / file).read_text(encoding="utf-8").splitlines()]
 
     def files(self) -> dict[str, bytes]:
-        """Every file of the output by its name, the seconds taken out of the manifest."""
+        """Every file of the output by its name; of the manifest what does not depend on the clock and on commits made meanwhile."""
         found = {str(path.relative_to(self.out)): path.read_bytes() for path in sorted(self.out.rglob("*")) if path.is_file()}
         if "manifest.json" in found:
-            found["manifest.json"] = json.dumps({key: value for key, value in self.manifest.items() if key != "seconds"}).encode()
+            found["manifest.json"] = json.dumps({key: value for key, value in self.manifest.items() if key not in ("seconds", "git_commit")}).encode()
         return found
 
     @property
@@ -69,6 +76,14 @@ def write_recipe(path: Path, *sources: dict, **changes: object) -> Path:
 def build_from(tmp_path: Path, data: Path, *sources: dict, **changes: object) -> Built:
     """Build a recipe of these sources, written for the occasion."""
     return run_build(tmp_path / "build", write_recipe(tmp_path / "ours.yaml", *sources, **changes), data)
+
+
+def copied_fixtures(tmp_path: Path) -> Path:
+    """Our fixtures as a data folder, MedQuAD's files packed as its owner packs them."""
+    data = shutil.copytree(FIXTURES, tmp_path / "data")
+    with tarfile.open(data / "medquad.tar.gz", "w:gz") as archive:
+        archive.add(data / "medquad", arcname=".")
+    return data
 
 
 def accounted(manifest: dict) -> bool:

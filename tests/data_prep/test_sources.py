@@ -1,27 +1,25 @@
 """Each reader on a small file of our own that has the defects of the real ones: what is used, what is rejected and why, what is left alone."""
 
 import json
-import shutil
-import tarfile
 from pathlib import Path
 
 import pytest
 
-from tests.data_prep.conftest import FIXTURES, Built, accounted, build_from
+from tests.data_prep.conftest import Built, accounted, build_from, copied_fixtures
 
 CASES = {
     # name: (source of the recipe, rows used by split, rejects by reason, row numbers of the rejects)
     "medmcqa": (
         {"reader": "medmcqa", "file": "medmcqa/original.jsonl", "split": "test", "answer_base": 1},
         {"test": 4},
-        {"answer_not_among_options": 3, "empty_option": 1, "empty_question": 1},
-        [5, 6, 7, 8, 9],
+        {"answer_not_among_options": 4, "duplicate_id": 1, "empty_id": 1, "empty_option": 1, "empty_question": 1},
+        [5, 6, 7, 8, 9, 10, 11, 12],
     ),
     "medmcqa counted from 0": (
         {"reader": "medmcqa", "file": "medmcqa/original.jsonl", "split": "test", "answer_base": 0},
         {"test": 3},
-        {"answer_not_among_options": 4, "empty_option": 1, "empty_question": 1},
-        [2, 4, 6, 7, 8, 9],
+        {"answer_not_among_options": 5, "duplicate_id": 1, "empty_id": 1, "empty_option": 1, "empty_question": 1},
+        [2, 4, 6, 7, 8, 9, 10, 11, 12],
     ),
     "medmcqa in Self-BioRAG's form": (
         {"reader": "medmcqa", "file": "medmcqa/selfbiorag.jsonl", "split": "test", "form": "selfbiorag"},
@@ -38,7 +36,7 @@ CASES = {
     "medqa in mediQ's form": (
         {"reader": "medqa", "file": "medqa/mediq.jsonl", "split": "test", "form": "mediq"},
         {"test": 3},
-        {"answer_not_among_options": 1},
+        {"invalid_question": 1},
         [4],
     ),
     "medqa in Self-BioRAG's form": (
@@ -50,7 +48,7 @@ CASES = {
     "pubmedqa": (
         {"reader": "pubmedqa", "file": "pubmedqa/ori_pqal.json"},
         {"train": 2, "test": 2},
-        {"answer_not_among_options": 1, "empty_question": 1, "invalid_record": 2},
+        {"answer_not_among_options": 1, "empty_question": 1, "invalid_context": 1, "invalid_record": 1},
         [4, 6, 7, 8],
     ),
     "mmlu test": (
@@ -86,10 +84,8 @@ def read(tmp_path: Path):
     """A function that builds one source of our fixtures, MedQuAD's folder packed as its owner packs it."""
 
     def build(source: dict, **changes: object) -> Built:
-        data = shutil.copytree(FIXTURES, tmp_path / "data")
-        with tarfile.open(data / "medquad.tar.gz", "w:gz") as archive:
-            archive.add(data / "medquad", arcname=".")
-        # one more question, so that no file of rejects alone is in question
+        data = copied_fixtures(tmp_path)
+        # one more source, so that `used` is told apart by file
         other = {"reader": "samples", "file": "samples/good.jsonl", "source": "other"}
         return build_from(tmp_path, data, source, other, **changes)
 
@@ -110,7 +106,7 @@ def test_reader_uses_and_rejects(read, name: str) -> None:
     for reject in rejects:  # each is told on the terminal, with file, row and fix, and kept with its reason
         assert f"{reject['file']}, row {reject['row']}: {reject['message']}" in built.said
         assert Path(source["file"]).name in reject["file"]
-        assert any(fix in reject["message"] for fix in ("correct", "must be", "fetch", "nothing to do", "a row has")), reject["message"]
+        assert any(fix in reject["message"] for fix in ("correct", "must be", "fetch", "rename or remove", "nothing to do", "a row has")), reject["message"]
 
 
 def answers(built: Built, file: str) -> list[str]:
@@ -164,13 +160,13 @@ def test_mediq_question_is_case_and_question(read) -> None:
 
 def test_pubmedqa_split_label_and_abstract(read) -> None:
     """Test ids train nowhere, the label is `final_decision` (not a model's guess), `<or =5` stays, a null YEAR does not matter."""
-    built = read({"reader": "pubmedqa", "file": "pubmedqa/ori_pqal.json"})
+    built = read({"reader": "pubmedqa", "file": "pubmedqa/ori_pqal.json"}, mcqa_answers=["explained"])
     assert [row["origin_id"] for row in built.rows("eval/pubmedqa_en.jsonl")] == ["pubmedqa:test:1002", "pubmedqa:test:1003"]
     assert answers(built, "pubmedqa_en") == ["maybe", "no"]
     trained = [row for row in built.rows("train.jsonl") if row["source"] == "pubmedqa"]
     assert [(row["origin_id"], row["conversations"][1]["value"]) for row in trained] == [
-        ("pubmedqa:train:1001", "The correct answer is A."),
-        ("pubmedqa:train:1005", "The correct answer is B."),
+        ("pubmedqa:train:1001", "Walking lowered blood pressure. The correct answer is A."),
+        ("pubmedqa:train:1005", "It does not. The correct answer is B."),
     ]
     asked = trained[0]["conversations"][0]["value"]
     assert asked.startswith("Context: Forty adults walked daily; a change of <or =5 mmHg was ignored. Pressure fell in 31. Question: Does walking")
@@ -222,3 +218,11 @@ def test_samples_speak_both_languages(read) -> None:
     assert rows["samples:train:s5:en"] == ["I cough.", "Since when?"]
     (tested,) = [row for row in built.rows("eval/anatomy_ar.jsonl") if row["id"].startswith("samples")]
     assert tested["prompt"] == "السياق: البول سائل. السؤال: أي عضو يصنع البول؟ الخيارات: أ. القلب ب. الكلية ج. الرئة"
+
+
+def test_the_recipe_may_set_the_split(read) -> None:
+    """A user's file that is held out as a whole must not train because its lines say `train`."""
+    built = read({"reader": "samples", "file": "samples/good.jsonl", "split": "validation"})
+    entry = built.manifest["inputs"][0]
+    assert entry["used"] == {"validation": 10}
+    assert {row["split"] for row in built.rows("validation.jsonl") if row["source"] == "samples"} == {"validation"}

@@ -150,6 +150,7 @@ def test_manifest_tells_the_truth(tiny: Built) -> None:
     """The manifest is the only record of what went in: each output's rows and hash, each source's rows one by one."""
     manifest = tiny.manifest
     assert accounted(manifest)
+    assert manifest["recipe"] == "tiny" and manifest["seconds"] >= 0
     assert [entry["read"] for entry in manifest["inputs"]] == [252, 120, 60]
     assert set(manifest["outputs"]) | {"manifest.json"} == set(tiny.files())
     for name, entry in manifest["outputs"].items():
