@@ -105,6 +105,22 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 
 @pytest.fixture(scope="session")
+def samples(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """All of the project's samples; the tiny recipe may take a part of them."""
+    names = ("mcqa.jsonl", "qa.jsonl", "chat.jsonl")
+    folder = tmp_path_factory.mktemp("samples")
+    built = build_from(folder, folder, *({"reader": "samples", "file": name} for name in names), root="samples")
+    assert built.code == 0 and not built.manifest["rejected"], built.said
+    return built
+
+
+@pytest.fixture(params=["tiny", "samples"])
+def either(request: pytest.FixtureRequest) -> Built:
+    """What must be so of the tiny recipe and of all samples alike."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of the real files; they are not part of the repository, so a checkout without them skips."""
     folder = Path(os.environ.get("BIMEDIX_DATA") or ROOT / ".." / "shared" / "data").resolve()

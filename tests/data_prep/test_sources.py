@@ -224,5 +224,5 @@ def test_the_recipe_may_set_the_split(read) -> None:
     """A user's file that is held out as a whole must not train because its lines say `train`."""
     built = read({"reader": "samples", "file": "samples/good.jsonl", "split": "validation"})
     entry = built.manifest["inputs"][0]
-    assert entry["used"] == {"validation": 10}
+    assert (entry["used"], entry["rejected"]) == ({"validation": 8}, {"in_test_set": 2})  # its test line stands in the other source too
     assert {row["split"] for row in built.rows("validation.jsonl") if row["source"] == "samples"} == {"validation"}
