@@ -66,14 +66,16 @@ class BimedixAdapter(fastchat_adapters.BaseModelAdapter):
 
     def load_model(self, model_path: str, from_pretrained_kwargs: dict):
         """Model and tokenizer of a folder or Hub id; ValueError where its chat template is not ours."""
-        dtype = from_pretrained_kwargs.pop("torch_dtype", "auto")
-        tokenizer = AutoTokenizer.from_pretrained(model_path, revision=from_pretrained_kwargs.get("revision", "main"))
+        # a copy: FastChat reads `torch_dtype` from its dictionary once more after this
+        options = dict(from_pretrained_kwargs)
+        dtype = options.pop("torch_dtype", "auto")
+        tokenizer = AutoTokenizer.from_pretrained(model_path, revision=options.get("revision", "main"))
         if tokenizer.chat_template != TEMPLATE.read_text(encoding="utf-8"):
             raise ValueError(
                 f"{model_path}: its chat template is not {TEMPLATE.name}, so prompts would not be what the model was trained on; "
                 "serve a folder that `make train` merged, or save the tokenizer with this template"
             )
-        model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype, low_cpu_mem_usage=True, **from_pretrained_kwargs)
+        model = AutoModelForCausalLM.from_pretrained(model_path, dtype=dtype, low_cpu_mem_usage=True, **options)
         return model, tokenizer
 
     def get_default_conv_template(self, model_path: str) -> Conversation:
