@@ -8,8 +8,9 @@ NAME := $(basename $(notdir $(CONFIG)))
 MODEL ?= $(BUILD)/models/$(NAME)/merged
 TASKS ?= bimedix_bi,bimedix_seen
 HOST ?= 127.0.0.1
-ASK_EN ?= What should I do if I miss a dose of levothyroxine?
-ASK_AR ?= ماذا أفعل إذا نسيت جرعة من ليفوثيروكسين؟
+# both are in the samples that the demo trains on: the tiny model can say by heart only what it has read
+ASK_EN ?= Can I take ibuprofen for back pain while I am on warfarin?
+ASK_AR ?= هل يمكنني تناول الإيبوبروفين لألم الظهر وأنا أتناول الوارفارين؟
 
 MAIN := .venv/bin/python
 SERVE := .venv-serve/bin/python

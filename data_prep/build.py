@@ -57,10 +57,12 @@ class DataSet:
             stripped = _strip(row)
             entry["trimmed"] += stripped != row
             records.append(stripped)
-        if source.take is not None and source.take < len(records):
-            chosen = set(random.Random(f"{seed}:{source.file}").sample(range(len(records)), source.take))
-            entry["not_taken"] = len(records) - len(chosen)
-            records = [record for index, record in enumerate(records) if index in chosen]
+        origins = list(dict.fromkeys(record.origin_id for record in records))
+        if source.take is not None and source.take < len(origins):
+            chosen = set(random.Random(f"{seed}:{source.file}").sample(origins, source.take))
+            taken = [record for record in records if record.origin_id in chosen]
+            entry["not_taken"] = len(records) - len(taken)
+            records = taken
         entry["rejected"] = Counter(reject.reason for reject in rejects)
         self.gathered.append(records)
         self.rejects += rejects
@@ -201,7 +203,7 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     kept = manifest["outputs"]
-    tested = sum(entry["rows"] for file, entry in kept.items() if file.startswith("eval/") and "seen_" not in file)
+    tested = sum(entry["rows"] for file, entry in kept.items() if file.startswith("eval/") and "seen_" not in file and not file.endswith("_dev.jsonl"))
     print(
         f"{out}: {kept['train.jsonl']['rows']:,} train, {kept['validation.jsonl']['rows']:,} validation rows, {tested:,} evaluation questions, "
         f"{sum(manifest['rejected'].values()):,} rejected; train.jsonl sha256 {kept['train.jsonl']['sha256'][:16]}"

@@ -19,7 +19,7 @@ class Source(BaseModel):
     reader: Literal[tuple(READERS)]
     file: str  # below the recipe's root
     split: Split | None = None  # overrides what the reader would say
-    take: int | None = Field(default=None, gt=0)  # a seeded sample of so many records; the others are counted as not_taken
+    take: int | None = Field(default=None, gt=0)  # a seeded sample of so many, translations of one another counted once; the others are not_taken
 
     def reader_options(self) -> dict[str, object]:
         """The reader's own keys, and the split where the recipe sets one."""

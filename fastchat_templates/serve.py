@@ -38,7 +38,7 @@ class Stack:
     def start(self, name: str, command: list[str], ready: Callable[[], bool], seconds: float) -> None:
         """Start a process and wait until `ready` says yes; RuntimeError with the end of its log when it dies or takes too long."""
         environment = os.environ | {
-            "LOGDIR": "",
+            "LOGDIR": str((self.logs / "fastchat").resolve()),  # the web page logs conversations; by default into the current folder
             "GRADIO_ANALYTICS_ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
             "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),

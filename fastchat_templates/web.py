@@ -4,6 +4,7 @@ python -m fastchat_templates.web --controller-url http://127.0.0.1:21001 --port 
 """
 
 import argparse
+from collections.abc import Callable
 
 import fastchat.serve.gradio_web_server as fastchat_web
 import gradio
@@ -23,11 +24,14 @@ DIRECTION_CSS = """
 """
 
 
-class _Markdown(gradio.Markdown):
-    """FastChat writes its arena's heading inside the function that builds the page; this puts ours there."""
+def _notice(markdown: type[gradio.Markdown]) -> Callable[..., gradio.Markdown]:
+    """gradio.Markdown, but for the two texts that FastChat writes inside the function that builds the page: its arena's heading and thanks."""
+    ours = {"notice_markdown": NOTICE, "ack_markdown": ""}
 
-    def __init__(self, value: str | None = None, **settings: object) -> None:
-        super().__init__({"notice_markdown": NOTICE, "ack_markdown": ""}.get(settings.get("elem_id"), value), **settings)
+    def make(value: str | None = None, **settings: object) -> gradio.Markdown:
+        return markdown(ours.get(settings.get("elem_id"), value), **settings)
+
+    return make
 
 
 def build(controller_url: str) -> gradio.Blocks:
@@ -37,7 +41,8 @@ def build(controller_url: str) -> gradio.Blocks:
     models, _ = fastchat_web.get_model_list(controller_url, None, False)
     fastchat_web.args = argparse.Namespace(model_list_mode="once", show_terms_of_use=False)
     fastchat_web.block_css += DIRECTION_CSS
-    original, gradio.Markdown = gradio.Markdown, _Markdown
+    original = gradio.Markdown
+    gradio.Markdown = _notice(original)
     try:
         page = fastchat_web.build_demo(models)
     finally:

@@ -81,11 +81,12 @@ def test_take_is_a_seeded_sample(tmp_path: Path) -> None:
     for seed in (1, 1, 2):
         built = build_from(tmp_path, tmp_path, source, seed=seed)
         (entry,) = built.manifest["inputs"]
-        assert (entry["read"], entry["not_taken"], entry["used"]) == (80, 69, {"train": 11})
+        assert (entry["read"], entry["not_taken"], entry["used"]) == (80, 58, {"train": 22})
         taken.append([row["id"] for row in built.rows("train.jsonl")])
     assert taken[0] == taken[1] != taken[2]
     everything = [f"samples:train:n{number}:{lang}" for number in range(40) for lang in ("en", "ar")]
-    assert taken[0] == [name for name in everything if name in taken[0]] != everything[:11]
+    assert taken[0] == [name for name in everything if name in taken[0]] != everything[:22]
+    assert all(name[:-2] + lang in taken[0] for name in taken[0] for lang in ("en", "ar"))  # a translation goes with its question
 
 
 def test_take_of_more_than_there_is(tmp_path: Path) -> None:

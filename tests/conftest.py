@@ -1,0 +1,83 @@
+"""What tests of several stages share: one short real training run, the way to start our commands, the two environments."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+TINY = ROOT / "axolotl_configs" / "tiny.yaml"
+SERVE_PYTHON = ROOT / ".venv-serve" / "bin" / "python"
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@dataclass
+class Ran:
+    """A command that has ended."""
+
+    code: int
+    said: str  # stdout and stderr
+
+
+def command(module: str, *arguments: object, python: Path | str = sys.executable, seconds: float = 300, **environment: str) -> Ran:
+    """Run `python -m module arguments` in the project's root, offline."""
+    line = [str(python), "-m", module, *map(str, arguments)]
+    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds, env=os.environ | OFFLINE | environment)
+    return Ran(run.returncode, run.stdout + run.stderr)
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Trained:
+    """What data, train and merge left in a build folder."""
+
+    build: Path
+    said: str
+
+    @property
+    def base(self) -> Path:
+        return self.build / "models" / "tiny" / "base"
+
+    @property
+    def adapter(self) -> Path:
+        return self.build / "models" / "tiny" / "adapter"
+
+    @property
+    def merged(self) -> Path:
+        return self.build / "models" / "tiny" / "merged"
+
+    @property
+    def questions(self) -> Path:
+        return self.build / "data" / "tiny" / "eval"
+
+    def copy(self, folder: Path, to: Path) -> Path:
+        """A copy of one of the folders that a test may spoil."""
+        return shutil.copytree(folder, to)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Six steps of axolotl_configs/tiny.yaml through the public commands: every tensor has moved, nothing is learnt. About a minute."""
+    build = tmp_path_factory.mktemp("trained") / "build"
+    steps = ["--set", "max_steps=6", "--set", "save_steps=6", "--set", "warmup_steps=0", "--set", "logging_steps=1"]
+    said = ""
+    for module, *arguments in (
+        ("data_prep.build", "--recipe", "tiny"),
+        ("axolotl_configs.train", TINY, *steps),
+        ("axolotl_configs.merge", TINY),
+    ):
+        ran = command(module, *arguments, "--build", build, seconds=600)
+        assert ran.code == 0, f"{module}: {ran.said[-5000:]}"
+        said += ran.said
+    return Trained(build, said)
