@@ -60,7 +60,10 @@ def prepare(settings: dict, folder: Path) -> None:
     for dataset in settings.get("datasets", []) + settings.get("test_datasets", []):
         path = Path(dataset["path"])
         if dataset.get("ds_type") == "json" and not path.is_file():
-            raise configs.ConfigError(f"{path} is missing: `make data RECIPE={path.parent.name}` writes it")
+            recipe = path.parent.name
+            known = (configs.PROJECT / "data_prep" / "recipes" / f"{recipe}.yaml").is_file()
+            fix = f"`make data RECIPE={recipe}` writes it" if known else "no recipe of ours writes it yet; put your own rows there (docs/DATA.md, Training row)"
+            raise configs.ConfigError(f"{path} is missing: {fix}")
 
 
 def train(path: Path, build: Path, overrides: list[str]) -> Path:

@@ -47,6 +47,10 @@ class DataSet:
         except TypeError as error:
             raise BadInput(f"recipe, source {source.file}: {error}; data_prep/sources/{source.reader}.py names the reader's keys") from error
         entry = {"file": source.file, "sha256": files.sha256(path), "reader": source.reader, "read": 0, "not_taken": 0, "trimmed": 0}
+        # a reader's key may name a second file of the same owner beside the first (PubMedQA's test ids): what it decides belongs in the account
+        beside = {name: path.with_name(name) for name in source.reader_options().values() if isinstance(name, str)}
+        if found := {name: files.sha256(second) for name, second in beside.items() if second.is_file()}:
+            entry["beside"] = found
         records, rejects = [], []
         for row in tqdm(rows, desc=source.file, unit=" rows", disable=not sys.stderr.isatty()):
             entry["read"] += 1

@@ -107,6 +107,8 @@ def written_aside(folder: Path) -> Iterator[Path]:
             raise BadInput(
                 f"{folder}: no room to write ({error.strerror}; {free:,.0f} MiB free): nothing was changed; make room, or name another folder with BUILD="
             ) from error
+        if isinstance(error, (FileExistsError, NotADirectoryError, PermissionError)):
+            raise BadInput(f"{folder}: cannot be written ({error}); name a folder that you may write to with BUILD=") from error
         raise
     finally:
         if aside is not None:

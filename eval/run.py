@@ -86,22 +86,20 @@ def run(model: str, data: Path, names: list[str], out: Path, batch_size: int, li
     return written
 
 
-def questions_of(model: Path, build: Path) -> Path:
+def questions_of(model: Path) -> Path:
     """The prepared questions that belong to a model that `make train` made: beside the training rows that its config.yaml names."""
     resolved = model.parent / "config.yaml"
-    if model.is_dir() and resolved.is_file():
-        config = yaml.safe_load(resolved.read_text(encoding="utf-8"))
-        return Path(config["datasets"][0]["path"]).parent / "eval"
-    return build / "data" / "tiny" / "eval"
+    if not (model.is_dir() and resolved.is_file()):
+        raise BadInput(f"{model} was not trained here, so say which questions it shall answer: RECIPE=<recipe of `make data`>, or --data <folder>")
+    config = yaml.safe_load(resolved.read_text(encoding="utf-8"))
+    return Path(config["datasets"][0]["path"]).parent / "eval"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="build/models/tiny/merged", help="folder or Hub id (%(default)s)")
     parser.add_argument("--name", help="of the output folder (default: from the model's folder)")
-    parser.add_argument(
-        "--data", type=Path, help="folder of the prepared questions (default: of the data that the model was trained on, else BUILD/data/tiny/eval)"
-    )
+    parser.add_argument("--data", type=Path, help="folder of the prepared questions (default: of the data that the model was trained on)")
     parser.add_argument("--tasks", default="bimedix_bi,bimedix_seen", help="lm-eval tasks or groups, comma between (%(default)s)")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
     parser.add_argument("--batch-size", type=int, default=8, help="(%(default)s)")
@@ -111,7 +109,7 @@ def main() -> None:
     name = args.name or (path.parent.name if path.name == "merged" else path.name)
     out = args.build / "eval" / name
     try:
-        found = run(args.model, args.data or questions_of(path, args.build), args.tasks.split(","), out, args.batch_size, args.limit)
+        found = run(args.model, args.data or questions_of(path), args.tasks.split(","), out, args.batch_size, args.limit)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

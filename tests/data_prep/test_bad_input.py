@@ -204,3 +204,11 @@ def test_recipe_that_is_no_recipe(tmp_path: Path, text: str) -> None:
     built = run_build(tmp_path / "build", recipe, tmp_path)
     assert built.ended_badly(), built.said
     assert "ours.yaml" in built.said
+
+
+def test_build_folder_that_is_a_file(tmp_path: Path) -> None:
+    """BUILD=some/file is a slip of the hand, answered by a message."""
+    (tmp_path / "build").write_text("a file", encoding="utf-8")
+    built = run_build(tmp_path / "build")
+    assert built.ended_badly(), built.said
+    assert "BUILD=" in built.said and (tmp_path / "build").read_text(encoding="utf-8") == "a file"

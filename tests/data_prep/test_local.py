@@ -55,6 +55,8 @@ def test_pubmedqa_answers_are_the_official_ones(local: Built, real_data: Path) -
     truth = json.loads((real_data / "pubmedqa" / "test_ground_truth.json").read_text(encoding="utf-8"))
     ours = {row["id"].split(":")[2]: row["options"][row["answer"]] for row in local.rows("eval/pubmedqa_en.jsonl")}
     assert ours == truth
+    (entry,) = [entry for entry in local.manifest["inputs"] if entry["reader"] == "pubmedqa"]
+    assert list(entry["beside"]) == ["test_ground_truth.json"]  # the file that decides what is test is in the account too
 
 
 @pytest.mark.parametrize("file", ACCOUNTS)
