@@ -8,9 +8,9 @@ NAME := $(basename $(notdir $(CONFIG)))
 MODEL ?= $(BUILD)/models/$(NAME)/merged
 TASKS ?= bimedix_bi,bimedix_seen
 HOST ?= 127.0.0.1
-# both are in the samples that the demo trains on: the tiny model can say by heart only what it has read
+# both are among the rows that the demo trains on: the tiny model knows by heart what it has read, letters in Arabic, whole answers in English
 ASK_EN ?= Can I take ibuprofen for back pain while I am on warfarin?
-ASK_AR ?= هل يمكنني تناول الإيبوبروفين لألم الظهر وأنا أتناول الوارفارين؟
+ASK_AR ?= السؤال: فرط أي هرمون يسبب متلازمة كوشينغ؟ الخيارات: أ. الثيروكسين ب. هرمون النمو ج. الإنسولين د. الكورتيزول
 
 MAIN := .venv/bin/python
 SERVE := .venv-serve/bin/python
