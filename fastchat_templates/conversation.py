@@ -35,6 +35,7 @@ def conversation() -> Conversation:
         name=NAME,
         system_template="[INST] {system_message}\n\n",
         roles=("[INST]", "[/INST]"),
+        messages=[],  # FastChat's default is a tuple, to which the web page cannot append
         sep_style=SeparatorStyle.LLAMA2,
         sep=" ",
         sep2="</s>",
