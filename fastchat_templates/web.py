@@ -39,6 +39,8 @@ def build(controller_url: str) -> gradio.Blocks:
     conversation.register()
     fastchat_web.set_global_vars(controller_url, False)
     models, _ = fastchat_web.get_model_list(controller_url, None, False)
+    # FastChat's page reads these two as globals of its own `__main__`
+    fastchat_web.models = models
     fastchat_web.args = argparse.Namespace(model_list_mode="once", show_terms_of_use=False)
     fastchat_web.block_css += DIRECTION_CSS
     original = gradio.Markdown
