@@ -21,6 +21,9 @@ TEMPLATE = "fastchat_templates/bimedix.jinja"
 # what the two kinds of machine can do, for the schema: it asks the GPU otherwise. 8 x 80 GB is the paper-sized run's machine
 CUDA = {"bf16": True, "fp8": True, "n_gpu": 8, "n_node": 1, "compute_capability": "sm_90", "tf32": True}
 CPU = {"bf16": False, "fp8": False, "n_gpu": 1, "n_node": 1, "compute_capability": None, "tf32": False}
+KINDS = dict.fromkeys(["datasets", "test_datasets", "plugins", "lora_target_modules", "lora_target_parameters"], list)
+KINDS |= {"overrides_of_model_config": dict, "deepspeed": str, "chat_template_jinja": str}
+NAMES = {list: "list", dict: "mapping", str: "text"}
 
 
 def runs_on_cpu(config: dict) -> bool:
@@ -61,7 +64,11 @@ def rule_deepspeed(config: dict) -> Iterator[str]:
     if not path.is_file():
         yield f"deepspeed: {config['deepspeed']} is missing"
         return
-    engine = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        engine = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        yield f"deepspeed: {config['deepspeed']} is not JSON ({error})"
+        return
     if engine.get("zero_optimization", {}).get("stage") == 3 and config.get("load_in_4bit"):
         yield "ZeRO-3 with load_in_4bit fails (Axolotl's Mixtral patch, bitsandbytes while saving); use ZeRO-2"
     if config.get("use_cpu"):
@@ -122,6 +129,15 @@ RULES: list[Callable[[dict], Iterator[str]]] = [
 ]
 
 
+def kind_faults(config: dict) -> Iterator[str]:
+    """Keys that the rules look into and that hold another kind of value than a list, a mapping or a text."""
+    for key, kind in KINDS.items():
+        if key in config and not isinstance(config[key], kind):
+            yield f"{key} must be a {NAMES[kind]}, not {config[key]!r}; correct it or take it out"
+        elif kind is list and key.endswith("datasets"):
+            yield from (f"{key}: each one is a mapping with path and type, not {item!r}" for item in config.get(key, []) if not isinstance(item, dict))
+
+
 def header(path: Path) -> dict[str, int]:
     """`global_batch_size` and `gpus` from the line `# batch: 128 = 2 x 8 x 8 GPUs` of a configuration's header."""
     for line in path.read_text(encoding="utf-8").splitlines():
@@ -155,10 +171,12 @@ def schema_fault(config: dict) -> str | None:
 
 def faults(config: dict, path: Path) -> list[str]:
     """Everything that is wrong with a configuration, a line each."""
-    told = config | header(path)
-    found = [fault for rule in RULES for fault in rule(told)]
-    schema = schema_fault(config)
-    return [f"{path}: {fault}" for fault in found + ([schema] if schema else [])]
+    found = list(kind_faults(config))
+    if not found:  # neither the rules nor Axolotl's own validators can read a text where a list belongs
+        told = config | header(path)
+        schema = schema_fault(config)
+        found = [fault for rule in RULES for fault in rule(told)] + ([schema] if schema else [])
+    return [f"{path}: {fault}" for fault in found]
 
 
 def main() -> None:

@@ -21,7 +21,11 @@ def load(path: Path, build: Path = Path("build"), overrides: list[str] = ()) -> 
         known = ", ".join(str(found.relative_to(PROJECT)) for found in sorted(Path(__file__).parent.glob("*.yaml")))
         raise ConfigError(f"{path} is missing: CONFIG names a YAML file; there are {known}")
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 ({error}); save it in that encoding") from error
+    try:
+        config = yaml.safe_load(text)
         settings = dict(override.split("=", 1) for override in overrides)
         config |= {key: yaml.safe_load(value) for key, value in settings.items()}
     except (yaml.YAMLError, TypeError) as error:

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from axolotl_configs import config as configs
 from axolotl_configs.card import model_card
+from axolotl_configs.tiny_base import HOW_IT_WAS_LOADED
 
 TEMPLATE = configs.PROJECT / "fastchat_templates" / "bimedix.jinja"
 
@@ -46,7 +47,7 @@ def merge(base: str, adapter: Path, merged: Path, dtype: torch.dtype = torch.bfl
         tokenizer.save_pretrained(aside)
         # save_pretrained moves the template into a file of its own; vLLM and older loaders look for it in tokenizer_config.json
         settings = json.loads((aside / "tokenizer_config.json").read_text(encoding="utf-8"))
-        settings["chat_template"] = tokenizer.chat_template
+        settings = {key: value for key, value in settings.items() if key not in HOW_IT_WAS_LOADED} | {"chat_template": tokenizer.chat_template}
         (aside / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
         (aside / "README.md").write_text(model_card(name, base, adapter, dtype), encoding="utf-8")
         aside.chmod(0o755)

@@ -32,6 +32,9 @@ SIZES = dict(
     rope_theta=1e4,
 )
 
+# transformers writes these down with a tokenizer: they say how it was loaded (offline or not), and make equal folders differ
+HOW_IT_WAS_LOADED = ("is_local", "local_files_only")
+
 
 def tokenizer() -> PreTrainedTokenizerBase:
     """Mixtral-8x7B-v0.1's tokenizer: 32,000 tokens, BOS `<s>`, EOS `</s>`, padding with `<unk>`, which byte fallback never emits.
@@ -54,7 +57,10 @@ def tokenizer() -> PreTrainedTokenizerBase:
             model_max_length=SIZES["max_position_embeddings"],
         )
         (Path(folder) / "tokenizer_config.json").write_text(json.dumps(settings))
-        return AutoTokenizer.from_pretrained(folder)
+        made = AutoTokenizer.from_pretrained(folder)
+    for key in HOW_IT_WAS_LOADED:
+        made.init_kwargs.pop(key, None)
+    return made
 
 
 def build(out: Path, seed: int = 0) -> int:

@@ -1,0 +1,264 @@
+"""The configurations pass their check, and the check finds each fault that would cost a training run: one faulty configuration a message."""
+
+import ast
+import inspect
+import json
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+from axolotl_configs import check
+from axolotl_configs import config as configs
+from tests.conftest import ROOT, TINY, command
+
+FOLDER = TINY.parent
+FULL = FOLDER / "bimedix_bi.yaml"
+COMMITTED = sorted(FOLDER.glob("*.yaml"))
+NO_EXPERTS = "lora_target_parameters lacks mlp.experts.down_proj, mlp.experts.gate_up_proj: experts and router must be adapted"
+SHAREGPT = "dataset build/data/tiny/train.jsonl: type must be chat_template with field_messages conversations (`type: sharegpt` is refused by Axolotl)"
+MAPPING = "dataset build/data/tiny/train.jsonl: message_property_mappings must be {role: from, content: value}"
+ZERO_3 = "ZeRO-3 with load_in_4bit fails (Axolotl's Mixtral patch, bitsandbytes while saving); use ZeRO-2"
+NO_TEMPLATE = "chat_template_jinja: nowhere.jinja is missing"
+BATCH = "micro_batch_size and gradient_accumulation_steps must be whole numbers from 1"
+TEMPLATE = f"chat_template must be jinja and chat_template_jinja {check.TEMPLATE}: serving and evaluation use that one"
+
+
+def dataset(**changes: object) -> Callable[[dict], dict]:
+    """A change of the first training data set."""
+    return lambda config: {"datasets": [config["datasets"][0] | changes]}
+
+
+# (rule, configuration, the change, the message that must appear and no other)
+CASES = {
+    "all linears": (
+        check.rule_targets,
+        TINY,
+        {"lora_target_linear": True},
+        "lora_target_linear trains attention only in transformers 5; use lora_target_modules and lora_target_parameters",
+    ),
+    "an attention target": (check.rule_targets, TINY, {"lora_target_modules": ["q_proj", "k_proj", "v_proj"]}, "lora_target_modules lacks o_proj"),
+    "no attention": (check.rule_targets, TINY, {"lora_target_modules": None}, "lora_target_modules lacks k_proj, o_proj, q_proj, v_proj"),
+    "no experts": (check.rule_targets, TINY, {"lora_target_parameters": ["mlp.gate.weight"]}, NO_EXPERTS),
+    "no router": (
+        check.rule_targets,
+        FULL,
+        {"lora_target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]},
+        "lora_target_parameters lacks mlp.gate.weight: experts and router must be adapted",
+    ),
+    "dropout": (check.rule_dropout, TINY, {"lora_dropout": 0.05}, "lora_dropout is 0.05; with lora_target_parameters it must be 0"),
+    "experts in bf16": (
+        check.rule_quantised_experts,
+        FULL,
+        {"quantize_moe_experts": None},
+        "quantize_moe_experts must be true: the experts stay in bf16 otherwise (90 GB)",
+    ),
+    "quantised experts without CUDA": (
+        check.rule_quantised_experts,
+        TINY,
+        {"quantize_moe_experts": True},
+        "quantize_moe_experts needs CUDA; leave it out of a configuration for the CPU",
+    ),
+    "no DeepSpeed": (check.rule_deepspeed, TINY, {"deepspeed": None}, "deepspeed names no configuration; use deepspeed/zero2.json"),
+    "no such DeepSpeed file": (check.rule_deepspeed, FULL, {"deepspeed": "deepspeed/zero9.json"}, "deepspeed: deepspeed/zero9.json is missing"),
+    "DeepSpeed file that is none": (
+        check.rule_deepspeed,
+        TINY,
+        {"deepspeed": "README.md"},
+        "deepspeed: README.md is not JSON (Expecting value: line 1 column 1 (char 0))",
+    ),
+    "use_cpu": (check.rule_deepspeed, TINY, {"use_cpu": True}, "use_cpu silently turns DeepSpeed off; leave it out"),
+    "no router loss": (
+        check.rule_router,
+        TINY,
+        {"overrides_of_model_config": {"router_aux_loss_coef": 0.02}},
+        "overrides_of_model_config.output_router_logits must be true while training (merge.py turns it off for serving)",
+    ),
+    "another router loss": (
+        check.rule_router,
+        FULL,
+        {"overrides_of_model_config": {"output_router_logits": True, "router_aux_loss_coef": 0.001}},
+        "overrides_of_model_config.router_aux_loss_coef is 0.001; the paper's is 0.02",
+    ),
+    "router loss left to Mixtral": (
+        check.rule_router,
+        FULL,
+        {"overrides_of_model_config": {"output_router_logits": True}},
+        "overrides_of_model_config.router_aux_loss_coef is None; the paper's is 0.02",
+    ),
+    "a built-in template": (check.rule_template, TINY, {"chat_template": "mistral_v1"}, TEMPLATE),
+    "another template file": (check.rule_template, TINY, {"chat_template_jinja": "README.md"}, TEMPLATE),
+    "loss on the questions": (check.rule_template, TINY, {"train_on_inputs": True}, "train_on_inputs must be false: the loss is on the answers"),
+    "sharegpt": (check.rule_template, TINY, dataset(type="sharegpt"), SHAREGPT),
+    "other messages": (check.rule_template, TINY, dataset(field_messages="messages"), SHAREGPT),
+    "no mapping": (check.rule_template, TINY, dataset(message_property_mappings=None), MAPPING),
+    "no output folder": (check.rule_paths, TINY, {"output_dir": None}, "output_dir is not set; it belongs below build/"),
+    "no folder for prepared data": (check.rule_paths, FULL, {"dataset_prepared_path": ""}, "dataset_prepared_path is not set; it belongs below build/"),
+    "half a batch": (
+        check.rule_batch,
+        FULL,
+        {"micro_batch_size": 1},
+        "the header says a global batch of 128, but micro_batch_size x gradient_accumulation_steps x 8 GPUs is 64",
+    ),
+    "twice the batch": (
+        check.rule_batch,
+        TINY,
+        {"gradient_accumulation_steps": 2},
+        "the header says a global batch of 8, but micro_batch_size x gradient_accumulation_steps x 1 GPUs is 16",
+    ),
+    "no batch": (check.rule_batch, TINY, {"micro_batch_size": 0}, BATCH),
+    "accumulation in words": (check.rule_batch, TINY, {"gradient_accumulation_steps": "auto"}, BATCH),
+}
+
+
+def changed(path: Path, change: dict | Callable[[dict], dict]) -> dict:
+    """A committed configuration with a change; None takes the key out."""
+    config = configs.load(path)
+    config |= deepcopy(change(config) if callable(change) else change)
+    return {key: value for key, value in config.items() if value is not None}
+
+
+def said(config: dict, path: Path) -> list[str]:
+    """What all rules say, without Axolotl's schema."""
+    told = config | check.header(path)
+    return [fault for rule in check.RULES for fault in rule(told)]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_fault_is_named_and_nothing_else(name: str) -> None:
+    """A configuration with one fault gets that fault's line only; a silent rule would let the fault into a run of many GPU hours."""
+    _, path, change, message = CASES[name]
+    assert said(changed(path, change), path) == [message]
+
+
+def test_zero_3_is_refused_with_4_bit_only(tmp_path: Path) -> None:
+    """ZeRO-3 dies in the middle of a 4-bit run, so the check refuses the pair, and the pair only."""
+    engine = json.loads((ROOT / "deepspeed" / "zero2.json").read_text())
+    engine["zero_optimization"]["stage"] = 3
+    (tmp_path / "zero3.json").write_text(json.dumps(engine))
+    config = configs.load(FULL) | {"deepspeed": str(tmp_path / "zero3.json")}
+    assert said(config, FULL) == [ZERO_3]
+    assert said(config | {"load_in_4bit": False}, FULL) == []
+
+
+def test_a_template_that_is_not_there_is_missing() -> None:
+    """Without the template's file Axolotl would take the path itself for a template."""
+    assert said(changed(TINY, {"chat_template_jinja": "nowhere.jinja"}), TINY) == [TEMPLATE, NO_TEMPLATE]
+
+
+def test_every_message_of_every_rule_has_a_case() -> None:
+    """A rule that is written but not listed, or listed but not tested, guards nothing."""
+    written = {value for name, value in vars(check).items() if name.startswith("rule_")}
+    assert set(check.RULES) == written == {rule for rule, *_ in CASES.values()}
+    tested = [message for *_, message in CASES.values()] + [ZERO_3, NO_TEMPLATE]
+    for rule in check.RULES:
+        for node in ast.walk(ast.parse(inspect.getsource(rule))):
+            if isinstance(node, ast.Yield):
+                words = [part.value for part in getattr(node.value, "values", [node.value]) if isinstance(part, ast.Constant)]
+                assert any(all(word in message for word in words) for message in tested), f"{rule.__name__}: {words} has no case"
+
+
+def test_an_unknown_key_and_a_wrong_value_are_named() -> None:
+    """Axolotl drops a misspelt key without a word and trains with its default."""
+    path = FOLDER / "tiny.yaml"
+    assert check.faults(changed(path, {"learning_rat": 1e-3}), path) == [
+        f"{path}: unknown key learning_rat: not in Axolotl's schema; correct the spelling or take it out"
+    ]
+    found = check.faults(changed(path, {"sequence_len": "long"}), path)
+    assert len(found) == 1
+    assert found[0].startswith(f"{path}: Axolotl's schema: ")
+    assert "sequence_len" in found[0]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("datasets", None), ("datasets", ["train.jsonl"]), ("datasets", "build/data/tiny/train.jsonl"), ("overrides_of_model_config", [0.02]), ("plugins", 3)],
+)
+def test_a_value_of_another_kind_is_a_fault_not_a_traceback(key: str, value: object) -> None:
+    """`datasets:` with nothing behind it, a text for a list, a deepspeed file that is no JSON: named like other faults."""
+    found = check.faults(configs.load(TINY) | {key: value}, TINY)
+    assert any(key in fault for fault in found), found
+
+
+def test_all_committed_configurations_pass() -> None:
+    """`make check` on a fresh clone."""
+    ran = command("axolotl_configs.check")
+    assert ran.code == 0, ran.said
+    assert len(COMMITTED) >= 5
+    for path in COMMITTED:
+        assert re.search(rf"{path.name}: ok$", ran.said, re.MULTILINE), ran.said
+
+
+def test_bad_files_fail_by_name(tmp_path: Path) -> None:
+    """One command over a good and four bad files: exit 1, each bad file with its reason, the good one still ok."""
+    text = TINY.read_text(encoding="utf-8")
+    files = {
+        "misspelt.yaml": text.replace("learning_rate:", "learning_rat:"),
+        "list.yaml": "- a\n- b\n",
+        "broken.yaml": "a: [1, 2\n",
+        "empty.yaml": "",
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+    ran = command("axolotl_configs.check", TINY, *(tmp_path / name for name in [*files, "nowhere.yaml"]))
+    assert ran.code == 1
+    assert "Traceback" not in ran.said
+    assert f"{TINY}: ok" in ran.said
+    assert f"{tmp_path / 'misspelt.yaml'}: unknown key learning_rat" in ran.said
+    for name in ("list.yaml", "broken.yaml", "empty.yaml"):
+        assert f"{tmp_path / name}: not a YAML mapping" in ran.said
+    assert f"{tmp_path / 'nowhere.yaml'} is missing" in ran.said
+    for path in COMMITTED:
+        assert f"axolotl_configs/{path.name}" in ran.said
+
+
+# docs/PAPER.md, "Paper and ours": what is stated of BiMediX, what is derived, what is stated of BiMediX2, and what is ours
+STATED = {"adapter": "qlora", "load_in_4bit": True, "overrides_of_model_config": {"output_router_logits": True, "router_aux_loss_coef": 0.02}}
+DERIVED = {"lora_r": 128}
+BIMEDIX2 = {"learning_rate": 2e-4, "lr_scheduler": "cosine", "warmup_ratio": 0.03, "num_epochs": 1}
+OURS = {
+    "base_model": "mistralai/Mixtral-8x7B-v0.1",
+    "lora_alpha": 64,
+    "lora_dropout": 0,
+    "optimizer": "paged_adamw_8bit",
+    "sequence_len": 4096,
+    "sample_packing": True,
+    "attn_implementation": "flash_attention_2",
+    "deepspeed": "deepspeed/zero2.json",
+    "chat_template_jinja": "fastchat_templates/bimedix.jinja",
+}
+
+
+@pytest.mark.parametrize("name", ["bimedix_ar", "bimedix_bi", "bimedix_en"])
+def test_the_full_configurations_hold_the_values_of_the_paper(name: str) -> None:
+    """docs/PAPER.md says what is trained; whoever reproduces the paper relies on it."""
+    path = FOLDER / f"{name}.yaml"
+    config = configs.load(path)
+    for key, value in (STATED | DERIVED | BIMEDIX2 | OURS).items():
+        assert config[key] == value, key
+    assert set(config["lora_target_parameters"]) == {"mlp.experts.gate_up_proj", "mlp.experts.down_proj", "mlp.gate.weight"}
+    assert check.header(path) == {"global_batch_size": 128, "gpus": 8}
+    assert config["micro_batch_size"] * config["gradient_accumulation_steps"] * 8 == 128
+    for data in config["datasets"] + config["test_datasets"]:
+        assert (data["roles_to_train"], data["train_on_eos"]) == (["assistant"], "turn")
+    others = {other.stem for other in COMMITTED} - {name}
+    assert not [other for other in others if f"models/{other}/" in str(config)], "writes into another model's folder"
+
+
+def test_the_full_configurations_differ_in_data_and_folders_only() -> None:
+    """Three models of one paper: another learning rate in one of them would be a slip."""
+    of_its_own = {"datasets", "test_datasets", "dataset_prepared_path", "output_dir"}
+    bilingual, *others = (configs.load(FOLDER / f"bimedix_{part}.yaml") for part in ("bi", "ar", "en"))
+    for other in others:
+        assert {key for key in bilingual.keys() | other.keys() if bilingual.get(key) != other.get(key)} == of_its_own
+
+
+def test_deepspeed_holds_json_only() -> None:
+    """A Python file or an `__init__.py` in deepspeed/ would shadow the package of that name for every command run in the project's root."""
+    files = list((ROOT / "deepspeed").rglob("*"))
+    assert files
+    assert {path.suffix for path in files} == {".json"}, files
+    for path in files:
+        assert json.loads(path.read_text())["zero_optimization"]["stage"] == 2
