@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 from huggingface_hub import snapshot_download
 from peft import PeftModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from axolotl_configs import config as configs
@@ -41,8 +41,11 @@ class Tensors:
     def __init__(self, folder: Path) -> None:
         self.where: dict[str, Path] = {}
         for path in sorted(folder.glob("*.safetensors")):
-            with safe_open(path, "pt") as file:
-                self.where |= dict.fromkeys(file.keys(), path)
+            try:
+                with safe_open(path, "pt") as file:
+                    self.where |= dict.fromkeys(file.keys(), path)
+            except SafetensorError as error:
+                raise ValueError(f"{path} cannot be read ({error}): write or fetch it again, it may be cut short") from error
         if not self.where:
             raise FileNotFoundError(f"{folder} holds no .safetensors file")
 
@@ -125,7 +128,7 @@ def tensor_faults(base: Tensors, adapter: Adapter, merged: Tensors, dtype: torch
             continue
         # one rounding to the written type (bfloat16 keeps 8 bits), and float32's own noise of the matrix product
         allowed = wanted.abs() * torch.finfo(dtype).eps + 1e-6
-        wrong = (after.float() - wanted).abs() > allowed
+        wrong = ~((after.float() - wanted).abs() <= allowed)  # not `>`: a NaN is neither, and is wrong
         if wrong.any():
             worst = (after.float() - wanted).abs().max().item()
             yield f"{name} ({kind}) is not W + scale*B@A: {int(wrong.sum())} of {wrong.numel()} elements, at most {worst:.2e} off"
@@ -150,8 +153,9 @@ def config_faults(merged: Path, dtype: torch.dtype) -> Iterator[str]:
         yield f"the tokenizer's chat template is not {TEMPLATE.name}"
         return
     generation = json.loads((merged / "generation_config.json").read_text(encoding="utf-8")) if (merged / "generation_config.json").is_file() else {}
-    if generation.get("eos_token_id") != tokenizer.eos_token_id or config.get("eos_token_id") != tokenizer.eos_token_id:
-        yield f"generation_config.json: eos_token_id is {generation.get('eos_token_id')!r}, the tokenizer's is {tokenizer.eos_token_id}"
+    for file, content in (("generation_config.json", generation), ("config.json", config)):
+        if content.get("eos_token_id") != tokenizer.eos_token_id:
+            yield f"{file}: eos_token_id is {content.get('eos_token_id')!r}, the tokenizer's is {tokenizer.eos_token_id}"
     text = tokenizer.apply_chat_template([{"role": "user", "content": PROMPTS[1]}], tokenize=False)
     written = tokenizer(text, add_special_tokens=False).input_ids
     added = tokenizer(text.removeprefix(tokenizer.bos_token)).input_ids
