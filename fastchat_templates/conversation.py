@@ -43,13 +43,23 @@ def conversation() -> Conversation:
     )
 
 
+def _text(message: str | tuple[str, list]) -> str:
+    """A message's text. Content that comes as a list of parts is (text, images) in FastChat; ValueError where there is an image."""
+    if isinstance(message, str):
+        return message
+    text, images = message
+    if images:
+        raise ValueError("this model reads text only; leave the image out")
+    return text
+
+
 def _plain_prompt(conv: Conversation) -> str:
     """What Conversation.get_prompt prints, with the control strings in messages of our template made harmless."""
     if conv.name != NAME:
         return _fastchat_prompt(conv)
     safe = copy.copy(conv)
     safe.system_message = plain(conv.system_message)
-    safe.messages = [[role, message and plain(message)] for role, message in conv.messages]
+    safe.messages = [[role, message and plain(_text(message))] for role, message in conv.messages]
     return _fastchat_prompt(safe)
 
 
