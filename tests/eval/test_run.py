@@ -1,0 +1,124 @@
+"""Scoring through lm-evaluation-harness: the model sees the prepared prompt, and the written accuracy is what its likelihoods say."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lm_eval.tasks import TaskManager, get_task_dict
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from eval.run import GROUPS, TASKS
+from eval.tasks.bimedix import write
+from tests.conftest import Trained, command
+
+FOLDER = TASKS / "bimedix"
+SCORED = "bimedix_en_anatomy,bimedix_ar_medqa,bimedix_en_seen"
+
+
+@pytest.fixture(scope="module")
+def results(trained: Trained) -> dict:
+    """The first questions of three tasks, scored by command."""
+    ran = command("eval.run", "--model", trained.merged, "--tasks", SCORED, "--limit", 4, "--build", trained.build)
+    assert ran.code == 0, ran.said
+    assert not list((trained.build / "eval").glob(".*")), "a half-written folder was left"
+    return json.loads((trained.build / "eval" / "tiny" / "results.json").read_text(encoding="utf-8"))
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_task_files_are_the_generated_ones() -> None:
+    """Twenty files that differ in names only: one edited by hand would score another way than its neighbours."""
+    generated = write.files()
+    assert {path.name for path in FOLDER.glob("*.yaml")} == set(generated)
+    for name, content in generated.items():
+        assert (FOLDER / name).read_text(encoding="utf-8") == content, name
+
+
+def test_our_groups_are_lm_evals() -> None:
+    """`--tasks bimedix_bi` means the same through eval/run.py and through the `lm_eval` command."""
+    known = TaskManager(include_path=str(TASKS)).all_tasks
+    for group, members in GROUPS.items():
+        assert {group, *members} <= set(known)
+
+
+def test_prompts_are_the_prepared_ones(trained: Trained) -> None:
+    """All questions of the sample sets: the prompt verbatim, then the lead, then one of the letters, and the right one is the target."""
+    manager = TaskManager(include_path=str(TASKS), metadata={"data": str(trained.questions)})
+    names = [f"bimedix_{lang}_{benchmark}" for lang in write.LANGS for benchmark in [*write.BENCHMARKS, "seen"]]
+    for name, task in get_task_dict(names, manager).items():
+        _, lang, benchmark = name.split("_", 2)
+        prepared = rows(trained.questions / f"{benchmark}_{lang}.jsonl")
+        assert len(task.eval_docs) == len(prepared)
+        for doc, row in zip(task.eval_docs, prepared, strict=True):
+            assert task.doc_to_text(doc) == row["prompt"]
+            assert task.doc_to_choice(doc) == row["letters"]
+            assert int(task.doc_to_target(doc)) == row["answer"]
+            assert row["prompt"].count(f" {row['letters'][row['answer']]}. {row['options'][row['answer']]}") >= 1
+
+
+def test_what_the_model_reads(results: dict, trained: Trained) -> None:
+    """The chat template around the prompt, the lead as the answer's opening, the letter after a space; results name all that was used."""
+    (first, *_) = rows(trained.build / "eval" / "tiny" / "samples" / "bimedix_ar_medqa.jsonl")
+    row = rows(trained.questions / "medqa_ar.jsonl")[0]
+    said = [tuple(first["arguments"][f"gen_args_{number}"][f"arg_{part}"] for part in (0, 1)) for number in range(4)]
+    assert [continuation for _, continuation in said] == [" أ", " ب", " ج", " د"]
+    assert {context for context, _ in said} == {f"<s>[INST] {row['prompt']} [/INST] {row['lead']}"}
+    assert results["chat_template"] is True and results["limit"] == 4
+    assert results["model"] == str(trained.merged) and results["data"] == str(trained.questions)
+    assert set(results["results"]) == set(SCORED.split(",")) and results["absent"] == []
+    assert {"lm_eval", "torch"} <= set(results["versions"])
+
+
+def test_the_accuracy_is_what_the_likelihoods_say(results: dict, trained: Trained) -> None:
+    """Recomputed twice: from the written likelihoods, and from the weights with transformers alone."""
+    tokenizer = AutoTokenizer.from_pretrained(trained.merged)
+    model = AutoModelForCausalLM.from_pretrained(trained.merged, dtype=torch.float32).eval()
+    for task in SCORED.split(","):
+        right = []
+        for sample in rows(trained.build / "eval" / "tiny" / "samples" / f"{task}.jsonl"):
+            written = [float(response[0][0]) for response in sample["resps"]]
+            letters, prompt, lead = (sample["doc"][key] for key in ("letters", "prompt", "lead"))
+            context = tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False) + f" {lead}"
+            begin = tokenizer(context, add_special_tokens=False).input_ids
+            for letter, likelihood in zip(letters, written, strict=True):
+                ids = tokenizer(f"{context} {letter}", add_special_tokens=False).input_ids
+                assert ids[: len(begin)] == begin
+                with torch.inference_mode():
+                    logs = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+                ours = sum(logs[place - 1, ids[place]].item() for place in range(len(begin), len(ids)))
+                assert ours == pytest.approx(likelihood, abs=1e-3)
+            right.append(written.index(max(written)) == sample["doc"]["answer"])
+        assert results["results"][task]["acc,none"] == pytest.approx(sum(right) / len(right))
+        assert results["n-samples"][task]["effective"] == len(right) == 4
+
+
+def test_a_base_without_template_reads_the_bare_prompt(trained: Trained, tmp_path: Path) -> None:
+    """The untrained base; the benchmarks that were not prepared are named."""
+    questions = trained.copy(trained.questions, tmp_path / "eval")
+    (questions / "medqa_ar.jsonl").unlink()
+    tasks = "bimedix_en_medqa,bimedix_ar_medqa"
+    ran = command(
+        "eval.run", "--model", trained.base, "--data", questions, "--tasks", tasks, "--limit", 2, "--build", tmp_path, "--name", "untrained", "--batch-size", 3
+    )
+    assert ran.code == 0, ran.said
+    assert "absent: bimedix_ar_medqa" in ran.said
+    found = json.loads((tmp_path / "eval" / "untrained" / "results.json").read_text(encoding="utf-8"))
+    assert found["chat_template"] is False and found["absent"] == ["bimedix_ar_medqa"]
+
+
+def test_bad_requests_are_messages(trained: Trained, tmp_path: Path) -> None:
+    """Each with its fix, before a model is loaded for hours, and without an output folder."""
+    (tmp_path / "empty").mkdir()
+    asked = {
+        "there is no task 'bimedix_fr'": ["--model", trained.merged, "--tasks", "bimedix_fr"],
+        "holds no model (no config.json)": ["--model", tmp_path / "empty", "--data", trained.questions],
+        "holds none of the questions": ["--model", trained.merged, "--data", tmp_path / "empty"],
+        "was not trained here, so say which questions": ["--model", "somebody/a-model"],
+    }
+    for words, arguments in asked.items():
+        ran = command("eval.run", *arguments, "--build", tmp_path)
+        assert ran.code == 2 and words in ran.said and "Traceback" not in ran.said, ran.said
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
