@@ -134,14 +134,15 @@ def test_a_greedy_answer_is_the_models_own(served: Served, reference, lang: str)
     assert 0 < answer["usage"]["completion_tokens"] <= 24
 
 
-def test_a_streamed_answer_is_the_whole_answer(served: Served) -> None:
-    """Piece by piece or at once, the same text."""
-    messages = [{"role": "user", "content": QUESTIONS["en"]}]
+@pytest.mark.parametrize("lang", QUESTIONS)
+def test_a_streamed_answer_is_the_whole_answer(served: Served, lang: str) -> None:
+    """Piece by piece or at once, the same text; half a character, of which an untrained model makes many, is left out of the pieces by FastChat."""
+    messages = [{"role": "user", "content": QUESTIONS[lang]}]
     whole = served.chat(messages).json()["choices"][0]["message"]["content"]
     lines = [line.removeprefix(b"data: ") for line in served.chat(messages, stream=True).iter_lines() if line]
     assert lines[-1] == b"[DONE]"
     pieces = [choice["delta"].get("content") or "" for line in lines[:-1] for choice in json.loads(line)["choices"]]
-    assert "".join(pieces).strip() == whole.strip()
+    assert "".join(pieces).strip() == whole.replace("\ufffd", "").strip()
 
 
 def test_the_web_page_carries_the_notice(served: Served) -> None:
