@@ -63,7 +63,7 @@ def test_what_the_model_reads(results: dict, trained: Trained) -> None:
     """The chat template around the prompt, the lead as the answer's opening, the letter after a space; results name all that was used."""
     (first, *_) = rows(trained.build / "eval" / "tiny" / "samples" / "bimedix_ar_medqa.jsonl")
     row = rows(trained.questions / "medqa_ar.jsonl")[0]
-    said = [tuple(first["arguments"][f"gen_args_{number}"][f"arg_{part}"] for part in (0, 1)) for number in range(4)]
+    said = [tuple(pair) for pair in first["arguments"]]
     assert [continuation for _, continuation in said] == [" أ", " ب", " ج", " د"]
     assert {context for context, _ in said} == {f"<s>[INST] {row['prompt']} [/INST] {row['lead']}"}
     assert results["chat_template"] is True and results["limit"] == 4
