@@ -4,11 +4,13 @@ from pathlib import Path
 
 import yaml
 
+from data_prep.records import BadInput
+
 PROJECT = Path(__file__).parent.parent
 
 
-class ConfigError(Exception):
-    """A configuration that cannot be used; commands print it and exit with 2."""
+class ConfigError(BadInput):
+    """A configuration that cannot be used, or a run of it that failed; commands print it and exit with 2."""
 
 
 def load(path: Path, build: Path = Path("build"), overrides: list[str] = ()) -> dict:

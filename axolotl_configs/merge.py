@@ -9,9 +9,7 @@ The base that is merged into is the original one, not the nf4-rounded one that Q
 
 import argparse
 import json
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -20,7 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from axolotl_configs import config as configs
 from axolotl_configs.card import model_card
-from axolotl_configs.tiny_base import HOW_IT_WAS_LOADED
+from axolotl_configs.tiny_base import HOW_IT_WAS_LOADED, save_weights
+from data_prep.files import BadInput, write_json, written_aside
 
 TEMPLATE = configs.PROJECT / "fastchat_templates" / "bimedix.jinja"
 
@@ -40,21 +39,14 @@ def merge(base: str, adapter: Path, merged: Path, dtype: torch.dtype = torch.bfl
     model.config.pad_token_id = tokenizer.pad_token_id
     eos = tokenizer.eos_token_id
     model.generation_config = GenerationConfig(bos_token_id=tokenizer.bos_token_id, eos_token_id=eos, pad_token_id=tokenizer.pad_token_id)
-    merged.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{merged.name}.part-", dir=merged.parent))
-    try:
-        model.save_pretrained(aside)
+    with written_aside(merged) as aside:
+        save_weights(model, aside)
         tokenizer.save_pretrained(aside)
         # save_pretrained moves the template into a file of its own; vLLM and older loaders look for it in tokenizer_config.json
         settings = json.loads((aside / "tokenizer_config.json").read_text(encoding="utf-8"))
         settings = {key: value for key, value in settings.items() if key not in HOW_IT_WAS_LOADED} | {"chat_template": tokenizer.chat_template}
-        (aside / "tokenizer_config.json").write_text(json.dumps(settings, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+        write_json(aside / "tokenizer_config.json", settings)
         (aside / "README.md").write_text(model_card(name, base, adapter, dtype), encoding="utf-8")
-        aside.chmod(0o755)
-        shutil.rmtree(merged, ignore_errors=True)
-        aside.rename(merged)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def main() -> None:
@@ -70,7 +62,7 @@ def main() -> None:
         folder = configs.model_folder(args.config, args.build)
         out = args.out or folder / "merged"
         merge(args.base or settings["base_model"], folder / "adapter", out, getattr(torch, args.dtype), args.config.stem)
-    except (configs.ConfigError, OSError) as error:
+    except (BadInput, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     size = sum(file.stat().st_size for file in out.glob("*.safetensors"))

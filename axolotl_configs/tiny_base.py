@@ -8,13 +8,18 @@ sizes are small. The vocabulary is the Mistral v1 SentencePiece file that the in
 
 import argparse
 import json
+import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
 
 import mistral_common
 import torch
-from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerBase
+from safetensors import SafetensorError
+from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from data_prep.files import written_aside
 
 VOCABULARY = Path(mistral_common.__file__).parent / "data" / "tokenizer.model.v1"
 
@@ -63,6 +68,16 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return made
 
 
+def save_weights(model: PreTrainedModel, folder: Path) -> None:
+    """Write model and configuration. A full disk is an OSError, as everywhere; safetensors has an error of its own that keeps the number in its text."""
+    try:
+        model.save_pretrained(folder)
+    except SafetensorError as error:
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise
+
+
 def build(out: Path, seed: int = 0) -> int:
     """Write model and tokenizer to `out` (written aside, renamed when whole); returns the number of parameters."""
     tok = tokenizer()
@@ -77,13 +92,9 @@ def build(out: Path, seed: int = 0) -> int:
         **SIZES,
     )
     model = MixtralForCausalLM(config).to(torch.bfloat16)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    model.save_pretrained(aside)
-    tok.save_pretrained(aside)
-    aside.chmod(0o755)
-    shutil.rmtree(out, ignore_errors=True)
-    aside.rename(out)
+    with written_aside(out) as aside:
+        save_weights(model, aside)
+        tok.save_pretrained(aside)
     return model.num_parameters()
 
 

@@ -12,7 +12,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import torch
@@ -20,6 +19,7 @@ import yaml
 
 from axolotl_configs import check, tiny_base
 from axolotl_configs import config as configs
+from data_prep.files import BadInput, written_aside
 
 # glibc gives freed blocks of over 32 MiB back to the kernel and asks for them anew at every step: the logits of one step of tiny.yaml
 # are such blocks, and faulting their pages in took 40% of the CPU time (sys 5.6 of 13.5 min). Keeping them costs nothing.
@@ -93,15 +93,9 @@ def keep_adapter(run: Path, adapter: Path) -> Path:
     files = [file for file in run.iterdir() if file.is_file() and file.name != "debug.log"]
     if not any(file.name == "adapter_model.safetensors" for file in files):
         raise configs.ConfigError(f"{run} holds no adapter_model.safetensors after training")
-    aside = Path(tempfile.mkdtemp(prefix=".adapter.part-", dir=adapter.parent))
-    try:
+    with written_aside(adapter) as aside:
         for file in files:
             shutil.copy(file, aside)
-        aside.chmod(0o755)
-        shutil.rmtree(adapter, ignore_errors=True)
-        aside.rename(adapter)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return adapter
 
 
@@ -113,7 +107,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         adapter = train(args.config, args.build, args.overrides)
-    except configs.ConfigError as error:
+    except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print(f"{adapter}: trained with {args.config}")

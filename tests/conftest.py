@@ -1,6 +1,7 @@
 """What tests of several stages share: one short real training run, the way to start our commands, the two environments."""
 
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -24,10 +25,15 @@ class Ran:
     said: str  # stdout and stderr
 
 
-def command(module: str, *arguments: object, python: Path | str = sys.executable, seconds: float = 300, **environment: str) -> Ran:
-    """Run `python -m module arguments` in the project's root, offline."""
+def command(module: str, *arguments: object, python: Path | str = sys.executable, seconds: float = 300, largest_file: int | None = None) -> Ran:
+    """Run `python -m module arguments` in the project's root, offline; `largest_file` in bytes makes the disk refuse more, as a quota does."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
     line = [str(python), "-m", module, *map(str, arguments)]
-    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds, env=os.environ | OFFLINE | environment)
+    less_room = limit if largest_file is not None else None
+    run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds, env=os.environ | OFFLINE, preexec_fn=less_room)
     return Ran(run.returncode, run.stdout + run.stderr)
 
 

@@ -237,3 +237,15 @@ def test_verify_before_the_merge_says_so(trained: Trained, tmp_path: Path) -> No
     shutil.copytree(trained.merged, tmp_path / "empty", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises(FileNotFoundError, match=r"empty holds no \.safetensors file"):
         verify(trained.base, trained.adapter, tmp_path / "empty", torch.bfloat16)
+
+
+def test_a_full_disk_leaves_the_last_merge(trained: Trained, tmp_path: Path) -> None:
+    """Weights are what fills a disk: exit 2 with the way out, the merged folder of before still whole. The disk refuses here as a quota does."""
+    build = trained.copy(trained.build, tmp_path / "build")
+    folder = build / "models" / "tiny"
+    before = {path.name: path.read_bytes() for path in (folder / "merged").iterdir()}
+    ran = command("axolotl_configs.merge", TINY, "--build", build, largest_file=2**20)
+    assert ran.code == 2, ran.said
+    assert "make room" in ran.said and "Traceback" not in ran.said, ran.said
+    assert {path.name: path.read_bytes() for path in (folder / "merged").iterdir()} == before
+    assert not list(folder.glob(".*"))
