@@ -107,7 +107,7 @@ def written_aside(folder: Path) -> Iterator[Path]:
             raise BadInput(
                 f"{folder}: no room to write ({error.strerror}; {free:,.0f} MiB free): nothing was changed; make room, or name another folder with BUILD="
             ) from error
-        if isinstance(error, (FileExistsError, NotADirectoryError, PermissionError)):
+        if aside is None:  # it could not even begin: a file stands in the way, or the place is another's
             raise BadInput(f"{folder}: cannot be written ({error}); name a folder that you may write to with BUILD=") from error
         raise
     finally:
