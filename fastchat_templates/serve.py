@@ -41,7 +41,6 @@ class Stack:
             "LOGDIR": str((self.logs / "fastchat").resolve()),  # the web page logs conversations; by default into the current folder
             "GRADIO_ANALYTICS_ENABLED": "False",
             "PYTHONUNBUFFERED": "1",
-            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "0"),
         }
         # a session of its own: Ctrl-C reaches this process alone, which then stops the others in order
         with (self.logs / f"{name}.log").open("wb") as log:
