@@ -122,3 +122,18 @@ def test_bad_requests_are_messages(trained: Trained, tmp_path: Path) -> None:
         ran = command("eval.run", *arguments, "--build", tmp_path)
         assert ran.code == 2 and words in ran.said and "Traceback" not in ran.said, ran.said
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_few_shot_examples_are_the_dev_questions(trained: Trained, tmp_path: Path) -> None:
+    """Were they test questions, a question could stand in its own prompt with its answer."""
+    questions = trained.copy(trained.questions, tmp_path / "eval")
+    (questions / "anatomy_en_dev.jsonl").write_bytes((questions / "clinical_knowledge_en.jsonl").read_bytes())
+    manager = TaskManager(include_path=str(TASKS), metadata={"data": str(questions)})
+    task = get_task_dict(["bimedix_en_anatomy"], manager)["bimedix_en_anatomy"]
+    task.set_config(key="num_fewshot", value=2)
+    task.set_fewshot_seed(1234)
+    dev = [row["prompt"] for row in rows(questions / "anatomy_en_dev.jsonl")]
+    for doc in task.eval_docs:
+        context = task.fewshot_context(doc, 2, gen_prefix=task.doc_to_prefix(doc))
+        assert sum(prompt in context for prompt in dev) == 2
+        assert context.count(doc["prompt"]) == 1

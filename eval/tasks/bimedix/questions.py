@@ -17,4 +17,5 @@ def load(benchmark: str, lang: str, data: str | None = None, **metadata: object)
     if not path.is_file():
         raise FileNotFoundError(f'{path} is missing: `make data` prepares the questions; name their folder with --metadata \'{{"data": ".."}}\'')
     found = {"test": path, "dev": path.with_stem(f"{path.stem}_dev")}
-    return {split: datasets.Dataset.from_json(str(file)) for split, file in found.items() if file.is_file()}
+    # an empty `dev` where there are no examples: zero-shot needs none, and few-shot stops instead of showing test questions with their answers
+    return {split: datasets.Dataset.from_json(str(file)) if file.is_file() else datasets.Dataset.from_list([]) for split, file in found.items()}
