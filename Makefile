@@ -3,8 +3,13 @@
 PYTHON ?= python3
 BUILD ?= build
 RECIPE ?= tiny
+REPO ?= your-name/$(RECIPE_NAME)
+PUBLISH ?= no
+ROWS ?= 1000000
 CONFIG ?= axolotl_configs/tiny.yaml
 NAME := $(basename $(notdir $(CONFIG)))
+# a recipe may be a path; bimed1.3m keeps its dot
+RECIPE_NAME = $(patsubst %.yaml,%,$(patsubst %.yml,%,$(notdir $(RECIPE))))
 MODEL ?= $(BUILD)/models/$(NAME)/merged
 TASKS ?= bimedix_bi,bimedix_seen
 HOST ?= 127.0.0.1
@@ -15,10 +20,10 @@ ASK_AR ?= السؤال: فرط أي هرمون يسبب متلازمة كوشي�
 MAIN := .venv/bin/python
 SERVE := .venv-serve/bin/python
 # the questions of a recipe named on the command line; else eval/run.py takes those of the data that the model was trained on
-QUESTIONS := $(if $(filter command line environment,$(origin RECIPE)),--data $(BUILD)/data/$(basename $(notdir $(RECIPE)))/eval)
+QUESTIONS := $(if $(filter command line environment,$(origin RECIPE)),--data $(BUILD)/data/$(RECIPE_NAME)/eval)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-main setup-serve data train serve eval demo test check lint format clean
+.PHONY: help setup setup-main setup-serve data publish-data bench-data train serve eval demo test check lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -32,8 +37,15 @@ setup-main:
 setup-serve:
 	@PYTHON="$(PYTHON)" sh requirements/setup.sh .venv-serve requirements/serve.txt
 
-data: setup-main ## RECIPE (+ DATA=folder of real files) -> BUILD/data/RECIPE: train, validation and evaluation sets
+data: setup-main ## RECIPE (+ DATA=folder of real files) -> BUILD/data/RECIPE: train, validation and evaluation sets, card
 	$(MAIN) -m data_prep.build --recipe $(RECIPE) --build $(BUILD) $(if $(DATA),--data $(DATA))
+	$(MAIN) -m data_prep.card $(BUILD)/data/$(RECIPE_NAME)
+
+publish-data: setup-main ## RECIPE and REPO=owner/name -> BUILD/publish/RECIPE: parquet and card; uploads only with PUBLISH=yes
+	$(MAIN) -m data_prep.publish $(BUILD)/data/$(RECIPE_NAME) --repo $(REPO) $(if $(filter yes,$(PUBLISH)),--upload)
+
+bench-data: setup-main ## ROWS synthetic rows through every step of make data: rows a second, memory, against datasketch
+	$(MAIN) -m data_prep.bench --rows $(ROWS) --build $(BUILD)
 
 train: setup-main ## CONFIG -> BUILD/models/NAME: Axolotl QLoRA under DeepSpeed, then merge, then verify
 	$(MAIN) -m axolotl_configs.train $(CONFIG) --build $(BUILD) $(TRAIN_ARGS)

@@ -1,197 +1,185 @@
 """Build a data set from a recipe: ShareGPT rows for training and validation, question sets for evaluation, a manifest, the rejects.
 
     python -m data_prep.build --recipe tiny
-    python -m data_prep.build --recipe local --data ../shared/data
+    python -m data_prep.build --recipe bimed1.3m --data path/to/copies
 
-Writes BUILD/data/RECIPE/: train.jsonl, validation.jsonl, eval/<benchmark>_<lang>.jsonl (test questions), eval/<benchmark>_<lang>_dev.jsonl
-(few-shot examples), eval/seen_<lang>.jsonl (the multiple-choice questions of train.jsonl, to see whether training took),
-rejected/<reason>.jsonl and manifest.json. The folder appears when it is whole. Two runs write the same bytes, but for the seconds in the manifest.
+Locate, collect, settle, write: each step leaves a whole folder below BUILD/data/.RECIPE.work or none, so a run that was killed goes on where it
+stopped, and gives the same bytes. Writes BUILD/data/RECIPE/: train.jsonl, validation.jsonl, eval/<benchmark>_<lang>.jsonl (test questions),
+eval/<benchmark>_<lang>_dev.jsonl (few-shot examples), eval/seen_<lang>.jsonl (multiple-choice questions of train.jsonl, to see whether training
+took), contamination.jsonl, rejected/<reason>.jsonl and manifest.json. The folder appears when it is whole.
 """
 
 import argparse
-import random
+import contextlib
+import fcntl
+import hashlib
+import json
+import pickle
+import shutil
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-from pydantic import BaseModel
 from tqdm import tqdm
 
-from data_prep import files, recipe
-from data_prep.records import BadInput, EvaluationRow, MultipleChoice, OpenQuestion, Record, Reject, ShareGPTRow
-from data_prep.sources import READERS
+from data_prep import corpus, files, recipe
+from data_prep.locate import Found, Located, locate, read
+from data_prep.records import BadInput
+from data_prep.settle import Verdicts, account, settle
+from data_prep.write import report_rejects, sums, write
 
 SAMPLES = Path(__file__).parent / "samples"
-SHOWN = 5  # rejects of one reason printed to the terminal; all of them are in rejected/
 
 
-class DataSet:
-    """What is gathered from the sources, ready to be written. Every row read ends as used, rejected or not taken, and is counted so."""
-
-    def __init__(self) -> None:
-        self.records: list[Record] = []  # filled by settle()
-        self.gathered: list[list[Record]] = []  # one list a source
-        self.rejects: list[Reject] = []
-        self.inputs: list[dict] = []  # the manifest's account, one entry a source
-        self.ids: dict[str, Record] = {}
-
-    def gather(self, source: recipe.Source, path: Path, seed: int) -> None:
-        """Read one source into records and rejects."""
-        if not path.is_file():
-            raise BadInput(
-                f"{path} is missing: the recipe names it for the reader {source.reader!r}; fetch it (docs/DATA.md says where) or take it out of the recipe"
-            )
+@contextlib.contextmanager
+def work_folder(out: Path) -> Iterator[Path]:
+    """The folder of a build's half-done work, for one build at a time. It stays when the build is killed, and goes when it ends or cannot be done."""
+    work = out.parent / f".{out.name}.work"
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+        lock = (work / "lock").open("w")
+    except OSError as error:  # a file stands in the way, or the place is another's
+        raise BadInput(f"{out}: cannot be written ({error}); name a folder that you may write to with BUILD=") from error
+    with lock:
         try:
-            rows = READERS[source.reader](path, **source.reader_options())
-        except TypeError as error:
-            raise BadInput(f"recipe, source {source.file}: {error}; data_prep/sources/{source.reader}.py names the reader's keys") from error
-        entry = {"file": source.file, "sha256": files.sha256(path), "reader": source.reader, "read": 0, "not_taken": 0, "trimmed": 0}
-        # a reader's key may name a second file of the same owner beside the first (PubMedQA's test ids): what it decides belongs in the account
-        beside = {name: path.with_name(name) for name in source.reader_options().values() if isinstance(name, str)}
-        if found := {name: files.sha256(second) for name, second in beside.items() if second.is_file()}:
-            entry["beside"] = found
-        records, rejects = [], []
-        for row in tqdm(rows, desc=source.file, unit=" rows", disable=not sys.stderr.isatty()):
-            entry["read"] += 1
-            row = self._unique(row)
-            if isinstance(row, Reject):
-                rejects.append(row)
-                continue
-            stripped = _strip(row)
-            entry["trimmed"] += stripped != row
-            records.append(stripped)
-        origins = list(dict.fromkeys(record.origin_id for record in records))
-        if source.take is not None and source.take < len(origins):
-            chosen = set(random.Random(f"{seed}:{source.file}").sample(origins, source.take))
-            taken = [record for record in records if record.origin_id in chosen]
-            entry["not_taken"] = len(records) - len(taken)
-            records = taken
-        entry["rejected"] = Counter(reject.reason for reject in rejects)
-        self.gathered.append(records)
-        self.rejects += rejects
-        self.inputs.append(entry)
-
-    def settle(self) -> None:
-        """When all sources are read: take out what the test sets hold, wherever these stand in the recipe, and close the account."""
-        tested = {_key(record): record.id for records in self.gathered for record in records if record.split == "test"}
-        for entry, records in zip(self.inputs, self.gathered, strict=True):
-            kept, leaks = _without_leaks(records, tested)
-            entry["used"] = dict(Counter(record.split for record in kept))
-            entry["rejected"] = dict(sorted((entry["rejected"] + Counter(reject.reason for reject in leaks)).items()))
-            self.records += kept
-            self.rejects += leaks
-
-    def _unique(self, row: Record | Reject) -> Record | Reject:
-        if isinstance(row, Reject):
-            return row
-        first = self.ids.setdefault(row.id, row)
-        if first is row:
-            return row
-        message = f"the id {row.id} stands already in {first.file}, row {first.row}; ids are unique: rename or remove one of the two"
-        return Reject(reason="duplicate_id", file=row.file, row=row.row, message=message, content=row.model_dump())
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(f"{out}: another build of it is running; wait for its end, or name another folder with BUILD=") from error
+        try:
+            yield work
+        except BadInput:
+            shutil.rmtree(work)
+            raise
+        shutil.rmtree(work)
 
 
-def _without_leaks(records: list[Record], tested: dict[tuple, str]) -> tuple[list[Record], list[Reject]]:
-    """Split off training and validation rows that ask what a test question asks: same words, same options in any order.
-
-    What leaks in one language leaks in all: a translation words the same question otherwise, so rows go by their origin.
-    """
-    trains = [record for record in records if record.split in ("train", "validation")]
-    twins = {record.origin_id: tested[_key(record)] for record in trains if _key(record) in tested}
-    kept, leaks = [], []
-    for record in records:
-        twin = twins.get(record.origin_id)
-        if twin is None:
-            kept.append(record)
-            continue
-        message = f"{record.id} asks what the test question {twin} asks, so it may not train; nothing to do"
-        leaks.append(Reject(reason="in_test_set", file=record.file, row=record.row, message=message, content=record.model_dump()))
-    return kept, leaks
+def state(work: Path, plan: recipe.Recipe, located: Located) -> Path:
+    """The folder of this very build: same code, same recipe, same input files. What another build left is removed."""
+    parts = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))] + [plan.model_dump_json().encode()]
+    parts += [f"{item.file} {files.sha256(path)}".encode() for item in located.found for path in (item.path, *beside(item).values())]
+    key = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
+    for other in work.iterdir():
+        if other.name not in (key, "lock"):
+            shutil.rmtree(other)
+    (work / key).mkdir(exist_ok=True)
+    for half in (work / key).glob(".*"):  # what was written when the build was killed
+        shutil.rmtree(half)
+    return work / key
 
 
-def _strip(record: Record) -> Record:
-    """White space around a text is no part of it; inside nothing is touched."""
-
-    def clean(value: object) -> object:
-        if isinstance(value, str):
-            return value.strip()
-        if isinstance(value, list):
-            return [clean(item) for item in value]
-        if isinstance(value, dict):
-            return {key: clean(item) for key, item in value.items()}
-        return value
-
-    content = clean(record.model_dump(by_alias=True))
-    return type(record).model_validate(content | {"file": record.file, "row": record.row})
+def beside(item: Found) -> dict[str, Path]:
+    """A reader's key may name a second file of the same owner beside the first (PubMedQA's test ids): what it decides belongs in the account."""
+    named = {value: item.path.with_name(value) for value in item.options.values() if isinstance(value, str) and Path(value).name == value}
+    return {name: path for name, path in named.items() if path.is_file()}
 
 
-def _key(record: Record) -> tuple:
-    """What a question asks, for comparison only: letters and digits in lower case."""
-
-    def plain(text: str) -> str:
-        return "".join(character for character in text.casefold() if character.isalnum())
-
-    if isinstance(record, MultipleChoice):
-        return (plain(record.question), plain(record.context or ""), *sorted(plain(option) for option in record.options))
-    if isinstance(record, OpenQuestion):
-        return (plain(record.question),)
-    return (record.id,)
-
-
-def outputs(records: list[Record], answers: list[str]) -> dict[str, list[BaseModel]]:
-    """File name -> rows, for everything that is written but the rejects."""
-    rows: dict[str, list[BaseModel]] = {"train.jsonl": [], "validation.jsonl": []}
-    sets: dict[str, list[EvaluationRow]] = defaultdict(list)
-    for record in records:
-        if record.split in ("train", "validation"):
-            rows[f"{record.split}.jsonl"] += list[ShareGPTRow](record.sharegpt(answers))
-        if isinstance(record, MultipleChoice):
-            name = {"test": f"{record.benchmark}_{record.lang}", "dev": f"{record.benchmark}_{record.lang}_dev"}
-            name |= {"train": f"seen_{record.lang}"}
-            if record.split in name:
-                sets[f"eval/{name[record.split]}.jsonl"].append(record.evaluation())
-    return rows | dict(sorted(sets.items()))
+def collect(located: Located, plan: recipe.Recipe, work: Path, out: Path) -> corpus.Corpus:
+    """Read every source that was not read before, and open all of them as one."""
+    shards = [work / f"{number:03}" for number in range(len(located.found))]
+    for item, shard in zip(located.found, shards, strict=True):
+        if not shard.exists():
+            with files.written_aside(shard, named=out) as aside:
+                rows = tqdm(read(item), desc=item.file, unit=" rows", disable=not sys.stderr.isatty())
+                corpus.collect(rows, aside, plan.mcqa_answers)
+    if not (work / "joined").exists():
+        with files.written_aside(work / "joined", named=out) as aside:
+            corpus.join_words(shards, aside / "words.u32")
+    return corpus.Corpus(shards, work / "joined" / "words.u32")
 
 
-def build(name: str, data: Path | None, out: Path) -> dict:
-    """Build recipe `name` into the folder `out`; returns the manifest. Raises BadInput for what the user can mend."""
+def settled(rows: corpus.Corpus, located: Located, plan: recipe.Recipe, work: Path, out: Path) -> Verdicts:
+    """The verdicts, from an earlier run where it came so far."""
+    kept = work / "settled" / "verdicts.pickle"  # our own, keyed by our own code: nothing foreign is unpickled
+    if not kept.exists():
+        with files.written_aside(work / "settled", named=out) as aside:
+            takes = [(item.file, item.source.take) for item in located.found]
+            (aside / kept.name).write_bytes(pickle.dumps(settle(rows, plan, takes)))
+    return pickle.loads(kept.read_bytes())
+
+
+def manifest(name: str, plan: recipe.Recipe, located: Located, rows: corpus.Corpus, verdicts: Verdicts) -> dict:
+    """The account of a build, but for what only the written files tell."""
+    inputs = []
+    for shard, item in enumerate(located.found):
+        entry = {"file": item.file, "sha256": files.sha256(item.path), "reader": item.reader}
+        if second := {name: files.sha256(path) for name, path in beside(item).items()}:
+            entry["beside"] = second
+        entry |= {"source": item.source.registered, "sources": rows.accounts[shard]["sources"]}
+        if item.entry:
+            hub = item.entry.hub.model_dump(exclude={"options"}) | {"revision": item.revision} if item.revision else None
+            entry |= {"licence": item.entry.licence, "redistribute": item.entry.redistribute, "expected": item.entry.expected, "hub": hub}
+        inputs.append(entry | account(rows, verdicts, shard))
+    tests = Counter(f"{record}_{lang}" for record, lang in _benchmarks(rows))
+    absent = [item.source for item in located.missing if recipe.registry.entries()[item.source].split == "test"]
+    return {
+        "recipe": name,
+        "config": plan.model_dump(by_alias=True),
+        "git_commit": files.git_commit(),
+        "inputs": inputs,
+        "missing": [{"source": item.source, "why": item.why, "supply": item.supply} for item in located.missing],
+        "rejected": dict(sorted(sum((Counter(entry["rejected"]) for entry in inputs), Counter()).items())),
+        "deduplication": verdicts.deduplication,
+        "contamination": {
+            "methods": dict(sorted(Counter(hit.method for hit in verdicts.hits).items())),
+            "against": dict(sorted(tests.items())),
+            "not_checked": absent,
+        },
+        "mix": verdicts.mix,
+        "ratio": verdicts.ratio,
+    }
+
+
+def _benchmarks(rows: corpus.Corpus) -> Iterator[tuple[str, str]]:
+    for number in (rows.index["split"] == corpus.CODES["test"]).nonzero()[0]:
+        record = rows.record(int(number))
+        yield record.benchmark, record.lang
+
+
+def build(name: str, data: Path | None, build_folder: Path) -> tuple[Path, dict]:
+    """Build recipe `name` into BUILD/data/NAME; returns that folder and the manifest. Raises BadInput for what the user can mend."""
     started = time.monotonic()
     plan = recipe.load(name)
-    if plan.root == "DATA" and data is None:
+    out = build_folder / "data" / recipe.name_of(name)
+    if data is None and plan.root == "DATA" and any(source.file for source in plan.sources):
         raise BadInput(f"the recipe {name!r} reads real files: name their folder with DATA=<folder> (docs/DATA.md lists them)")
-    root = SAMPLES if plan.root == "samples" else data
-    gathered = DataSet()
-    for source in plan.sources:
-        gathered.gather(source, root / source.file, plan.seed)
-    gathered.settle()
-    rows = outputs(gathered.records, plan.mcqa_answers)
-    if not rows["train.jsonl"] and not any(file.startswith("eval/") for file in rows):
-        raise BadInput(f"the recipe {name!r} left no row to write; the first reject: {next(iter(gathered.rejects), 'none')}")
-    for reject in gathered.rejects:
-        rows.setdefault(f"rejected/{reject.reason}.jsonl", []).append(reject)
-    with files.written_aside(out) as aside:
-        written = {file: {"rows": files.write_jsonl(aside / file, content), "sha256": files.sha256(aside / file)} for file, content in rows.items()}
-        manifest = {
-            "recipe": name,
-            "config": plan.model_dump(),
-            "git_commit": files.git_commit(),
-            "inputs": gathered.inputs,
-            "rejected": dict(sorted(Counter(reject.reason for reject in gathered.rejects).items())),
-            "outputs": written,
-            "seconds": round(time.monotonic() - started, 1),
-        }
-        files.write_json(aside / "manifest.json", manifest)
-    report_rejects(gathered.rejects, out)
-    return manifest
+    if data is not None and not data.is_dir():
+        raise BadInput(f"DATA={data}: there is no such folder")
+    located = locate(plan, SAMPLES if plan.root == "samples" else data, build_folder / "hub")
+    for item in located.missing:
+        print(f"missing: {item}", file=sys.stderr)
+    with work_folder(out) as work:
+        kept = state(work, plan, located)
+        rows = collect(located, plan, kept, out)
+        collected = time.monotonic()
+        verdicts = settled(rows, located, plan, kept, out)
+        with files.written_aside(out, within=work) as aside:
+            writing = time.monotonic()
+            account_of_all = manifest(name, plan, located, rows, verdicts)
+            written, training = write(rows, verdicts, plan, aside)
+            if not written["train.jsonl"] and not any(file.startswith("eval/") for file in written):
+                first = next(rows.rejects(), "none")
+                raise BadInput(f"the recipe {name!r} left no row to write; the first reject: {first['file']}, row {first['row']}: {first['message']}")
+            columns = ("split", "source", "lang", "kind", "rows")
+            account_of_all["rows"] = [dict(zip(columns, (*group, count), strict=True)) for group, count in sorted(training.items())]
+            account_of_all["outputs"] = sums(aside, written)
+            steps = {"collect": collected - started, **verdicts.seconds, "write": time.monotonic() - writing}  # of what an earlier run left: as long as it took
+            account_of_all["steps"] = {step: round(seconds, 1) for step, seconds in steps.items()}
+            account_of_all["seconds"] = round(time.monotonic() - started, 1)
+            files.write_json(aside / "manifest.json", account_of_all)
+    report_rejects(out)
+    return out, account_of_all
 
 
-def report_rejects(rejects: list[Reject], out: Path) -> None:
-    """Print the first few rejects of each reason and where all of them are."""
-    for reason, count in sorted(Counter(reject.reason for reject in rejects).items()):
-        print(f"rejected {count:,} as {reason}: all in {out}/rejected/{reason}.jsonl", file=sys.stderr)
-        for reject in [reject for reject in rejects if reject.reason == reason][:SHOWN]:
-            print(f"  {reject}", file=sys.stderr)
+def report_mix(account_of_all: dict) -> None:
+    """Print what the mix wanted and did not get."""
+    for entry in account_of_all["mix"] or ():
+        if entry["shortfall"]:
+            group = ", ".join(f"{key} {value}" for key, value in entry["group"].items())
+            print(f"short of {entry['shortfall']:,} rows: {group}: wanted {entry['wanted']:,}, had {entry['had']:,}, built {entry['built']:,}", file=sys.stderr)
+    if ratio := account_of_all["ratio"]:
+        print(f"languages: wanted {json.dumps(ratio['wanted'])}, built {json.dumps(ratio['built'])} rows", file=sys.stderr)
 
 
 def main() -> None:
@@ -200,17 +188,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the real files, for recipes that read them")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
     args = parser.parse_args()
-    out = args.build / "data" / Path(args.recipe).stem
     try:
-        manifest = build(args.recipe, args.data, out)
+        out, made = build(args.recipe, args.data, args.build)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    kept = manifest["outputs"]
+    report_mix(made)
+    kept = made["outputs"]
     tested = sum(entry["rows"] for file, entry in kept.items() if file.startswith("eval/") and "seen_" not in file and not file.endswith("_dev.jsonl"))
     print(
         f"{out}: {kept['train.jsonl']['rows']:,} train, {kept['validation.jsonl']['rows']:,} validation rows, {tested:,} evaluation questions, "
-        f"{sum(manifest['rejected'].values()):,} rejected; train.jsonl sha256 {kept['train.jsonl']['sha256'][:16]}"
+        f"{sum(made['rejected'].values()):,} rejected; train.jsonl sha256 {kept['train.jsonl']['sha256'][:16]}"
     )
 
 

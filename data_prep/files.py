@@ -11,11 +11,22 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 from pydantic import BaseModel
 
 from data_prep.records import BadInput, Reject
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def _no_key_twice(pairs: list[tuple[str, object]]) -> dict:
+    """An object as JSON has it; ValueError where a key stands twice: of two answers Python would take the last and say nothing."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+    return found
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict | Reject]]:
@@ -25,21 +36,54 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict | Reject]]:
             if not line.strip():
                 continue
             try:
-                content = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
+                content = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"), object_pairs_hook=_no_key_twice)
                 if not isinstance(content, dict):
                     raise ValueError(f"a JSON {type(content).__name__} where an object is needed")
                 yield number, content
-            except ValueError as error:  # of which UnicodeDecodeError and JSONDecodeError are kinds
+            except (ValueError, RecursionError) as error:  # the first is also UnicodeDecodeError and JSONDecodeError, the second nesting without end
                 message = f"not a JSON object ({error}); each line holds one object in UTF-8: correct or remove the line"
                 text = line.decode("utf-8", "backslashreplace").rstrip("\n")
                 yield number, Reject(reason="malformed_json", file=path.name, row=number, message=message, content=text)
 
 
+def read_rows(path: Path) -> Iterator[tuple[int, dict | Reject]]:
+    """Yield (row number from 1, object) of a .jsonl, .json or .parquet file; what is no object comes as a Reject.
+
+    Owners call two forms .json: a file whose first character is `[` is a list, any other holds one object a line. Parquet is read in batches.
+    Raises BadInput when the file as a whole cannot be read.
+    """
+    if path.suffix == ".parquet":
+        yield from _read_parquet(path)
+        return
+    with path.open("rb") as text:
+        first = text.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if path.suffix == ".jsonl" or first != b"[":
+        yield from read_jsonl(path)
+        return
+    for row, content in enumerate(read_json(path), start=1):
+        if not isinstance(content, dict):
+            message = f"a JSON {type(content).__name__} where an object is needed; correct or remove it"
+            content = Reject(reason="invalid_record", file=path.name, row=row, message=message, content=content)
+        yield row, content
+
+
+def _read_parquet(path: Path) -> Iterator[tuple[int, dict]]:
+    try:
+        with pyarrow.parquet.ParquetFile(path) as table:
+            row = 0
+            for batch in table.iter_batches(batch_size=1000):
+                for content in batch.to_pylist():
+                    row += 1
+                    yield row, content
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path}: not a whole parquet file ({error}); fetch the file again, it may be cut short") from error
+
+
 def read_json(path: Path) -> object:
     """The one JSON value that a file holds; BadInput with the place of the fault where it holds none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_no_key_twice)
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not JSON ({error}); fetch the file again, it may be cut short") from error
 
 
@@ -81,22 +125,23 @@ def git_commit() -> str | None:
 
 
 @contextlib.contextmanager
-def written_aside(folder: Path) -> Iterator[Path]:
+def written_aside(folder: Path, within: Path | None = None, named: Path | None = None) -> Iterator[Path]:
     """A folder to write into that takes the place of `folder` only when the block ends well; on any error it is removed.
 
-    A full disk becomes a BadInput that says how much room is left, and `folder` stays as it was.
+    It stands beside `folder`, or in `within` on the same disk, where the caller finds what a killed process left. A full disk becomes a BadInput
+    that names `named`, else `folder`, and says how much room is left; `folder` stays as it was.
     """
-    aside = None
+    aside, within, named = None, within or folder.parent, named or folder
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.part-", dir=folder.parent))
+        aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.part-", dir=within))
         aside.chmod(0o755)  # mkdtemp makes it 0700
         yield aside
         for path in aside.rglob("*"):
             if path.is_file():
                 with path.open("rb") as written:
                     os.fsync(written.fileno())  # a rename must not overtake the data
-        previous = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old-", dir=folder.parent))
+        previous = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old-", dir=within))
         if folder.exists():
             folder.rename(previous / "old")
         aside.rename(folder)
@@ -105,10 +150,10 @@ def written_aside(folder: Path) -> Iterator[Path]:
         if error.errno in FULL_DISK:
             free = shutil.disk_usage(next(parent for parent in folder.parents if parent.exists())).free / 2**20
             raise BadInput(
-                f"{folder}: no room to write ({error.strerror}; {free:,.0f} MiB free): nothing was changed; make room, or name another folder with BUILD="
+                f"{named}: no room to write ({error.strerror}; {free:,.0f} MiB free): nothing was changed; make room, or name another folder with BUILD="
             ) from error
         if aside is None:  # it could not even begin: a file stands in the way, or the place is another's
-            raise BadInput(f"{folder}: cannot be written ({error}); name a folder that you may write to with BUILD=") from error
+            raise BadInput(f"{named}: cannot be written ({error}); name a folder that you may write to with BUILD=") from error
         raise
     finally:
         if aside is not None:

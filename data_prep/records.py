@@ -8,9 +8,10 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from data_prep import wording
+from data_prep.quoting import quotable
 from data_prep.wording import Lang
 
 # \x1c-\x1f: white space to str.strip(), not to pydantic's \S
@@ -174,6 +175,9 @@ class Chat(Record):
         yield self._row("chat", self.turns)
 
 
+KINDS: dict[str, type[Record]] = {"mcqa": MultipleChoice, "qa": OpenQuestion, "chat": Chat}
+
+
 class Reject(_Strict):
     """A row that was not used: why, where it stands and what to do about it. Written to rejected/<reason>.jsonl."""
 
@@ -181,7 +185,7 @@ class Reject(_Strict):
     file: Text
     row: int  # 1-based: the line of a JSONL file, the record of a JSON, CSV or XML file
     message: Text
-    content: object = None
+    content: Annotated[object, BeforeValidator(quotable)] = None
 
     def __str__(self) -> str:
         return f"{self.file}, row {self.row}: {self.message}"

@@ -3,7 +3,21 @@
 Every reader is `read(path, split, **options)`; `READERS` maps the name that a recipe uses to it.
 """
 
-from data_prep.sources import chatdoctor, medmcqa, medqa, medquad, mmlu, pubmedqa, samples
+from data_prep.sources import (
+    chatdoctor,
+    liveqa,
+    medical_meadow,
+    medicationqa,
+    medmcqa,
+    medqa,
+    medquad,
+    mmlu,
+    pubmedqa,
+    records,
+    samples,
+    table,
+    umls,
+)
 
 READERS = {
     "samples": samples.read,
@@ -13,4 +27,10 @@ READERS = {
     "mmlu": mmlu.read,
     "medquad": medquad.read,
     "chatdoctor": chatdoctor.read,
+    "medical_meadow": medical_meadow.read,
+    "liveqa": liveqa.read,
+    "medicationqa": medicationqa.read,
+    "umls": umls.read,
+    "records": records.read,
+    "table": table.read,
 }

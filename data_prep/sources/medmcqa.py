@@ -7,7 +7,7 @@ which: the recipe says it (`answer_base`). `choice_type: multi` marks 1,367 rows
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.files import read_jsonl
+from data_prep.files import read_rows
 from data_prep.records import BadInput, MultipleChoice, Record, Reject, attempt
 from data_prep.sources import selfbiorag
 
@@ -15,12 +15,12 @@ OPTION_KEYS = ("opa", "opb", "opc", "opd")
 
 
 def read(path: Path, split: str = "train", answer_base: int = 1, form: str = "original") -> Iterator[Record | Reject]:
-    """Yield the questions of one file. `form` is `original` (one object a line) or `selfbiorag` (see selfbiorag.py)."""
+    """Yield the questions of one file, named by the owner's id. `form` is `original` (JSONL, or the Hub's parquet) or `selfbiorag` (see selfbiorag.py)."""
     if form not in ("original", "selfbiorag"):
         raise BadInput(f"recipe, {path.name}: form is {form!r}, it must be one of original, selfbiorag")
     if answer_base not in (0, 1):
         raise BadInput(f"recipe, {path.name}: answer_base is {answer_base!r}, it must be 0 or 1")
-    for row, content in read_jsonl(path):
+    for row, content in read_rows(path):
         if isinstance(content, Reject):
             yield content
             continue

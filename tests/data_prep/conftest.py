@@ -39,7 +39,7 @@ class Built:
         """Every file of the output by its name; of the manifest what does not depend on the clock and on commits made meanwhile."""
         found = {str(path.relative_to(self.out)): path.read_bytes() for path in sorted(self.out.rglob("*")) if path.is_file()}
         if "manifest.json" in found:
-            found["manifest.json"] = json.dumps({key: value for key, value in self.manifest.items() if key not in ("seconds", "git_commit")}).encode()
+            found["manifest.json"] = json.dumps({key: value for key, value in self.manifest.items() if key not in ("seconds", "steps", "git_commit")}).encode()
         return found
 
     @property

@@ -1,0 +1,119 @@
+"""A built data set, BUILD/data/RECIPE/, as the steps after the build read it: the manifest with every key, the files checked, the rows streamed.
+
+Manifests differ: the sample recipe knows nothing of mixing, older ones nothing of licences. What a manifest leaves out is filled in here and
+nowhere else, with a value that means "not known" (null, or an empty list), so that later steps ask for one form only.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_prep import files, registry
+from data_prep.records import BadInput
+
+SPLITS = ("train", "validation")
+ABSENT = {"missing": [], "mix": None, "ratio": None, "deduplication": None, "contamination": None}
+ABSENT_OF_INPUT = {"source": None, "sources": None, "licence": None, "redistribute": None, "hub": None, "expected": None, "beside": {}}
+OUR_SAMPLES = {"licence": "Apache-2.0", "redistribute": True}  # data_prep/samples, under the licence of the code
+
+
+@dataclass(frozen=True)
+class Built:
+    """The folder and its manifest, complete. `open_built` makes one."""
+
+    folder: Path
+    manifest: dict
+
+    @property
+    def recipe(self) -> str:
+        """The recipe's name; of a recipe that was named by its path, the last part: no private path goes into a release."""
+        return Path(self.manifest["recipe"]).name.removesuffix(".yaml").removesuffix(".yml")
+
+    def rows(self, file: str) -> Iterator[dict]:
+        """The rows of one JSONL file of the folder; BadInput names the line that is none."""
+        with (self.folder / file).open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield self.row(file, number, line)
+
+    def row(self, file: str, number: int, line: bytes) -> dict:
+        """One line as an object."""
+        try:
+            content = json.loads(line)
+            if not isinstance(content, dict):
+                raise ValueError(f"a JSON {type(content).__name__} where an object is needed")
+            return content
+        except ValueError as error:
+            raise BadInput(f"{self.folder / file}, row {number}: not a JSON object ({error}); build the data set again") from error
+
+    def sets(self) -> list[str]:
+        """The question sets of eval/, as the manifest lists them."""
+        return [file for file in self.manifest["outputs"] if file.startswith("eval/")]
+
+    def withheld(self) -> dict[str, str]:
+        """Record source -> why its rows may not be published. A row knows its source, not its file: one closed input closes the source."""
+        closed = {}
+        for entry in self.manifest["inputs"]:
+            for name in entry["sources"]:
+                if entry["redistribute"] is False:
+                    closed[name] = f"its terms do not let us pass it on ({entry['licence'] or 'no licence stated'})"
+                elif entry["redistribute"] is None:
+                    closed.setdefault(name, "nothing says that it may be passed on: neither the registry nor the recipe")
+        return closed
+
+    @cached_property
+    def known(self) -> set[str]:
+        """The record sources that the manifest names."""
+        return {name for entry in self.manifest["inputs"] for name in entry["sources"]}
+
+    def source_of(self, row: dict) -> str:
+        """The record source of a row. An evaluation row does not say it: its id opens with it (medqa:test:..), MMLU's with the subject too (mmlu_anatomy)."""
+        if row.get("source"):
+            return row["source"]
+        opening = row["id"].split(":", 1)[0]
+        return max((name for name in self.known if f"{opening}_".startswith(f"{name}_")), key=len, default=opening)
+
+
+def config_of(file: str) -> tuple[str, str]:
+    """The Hub's config and split of a file of eval/: test questions, few-shot examples, or the questions of train.jsonl (`seen_`)."""
+    name = Path(file).stem
+    if name.endswith("_dev"):
+        return name.removesuffix("_dev"), "dev"
+    return name, "train" if name.startswith("seen_") else "test"
+
+
+def open_built(folder: Path) -> Built:
+    """Read the manifest and compare every file with the sum that stands there. Raises BadInput where the folder is not what was built."""
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise BadInput(f"{path} is missing: build the data set first (make data RECIPE={folder.name}), or name its folder")
+    manifest = files.read_json(path)
+    if not isinstance(manifest, dict) or not {"recipe", "config", "inputs", "outputs", "rejected"} <= manifest.keys():
+        raise BadInput(f"{path}: not the manifest of a data set; build the data set again")
+    for file, entry in tqdm(manifest["outputs"].items(), desc="sums", unit=" files", disable=None):
+        if not (folder / file).is_file():
+            raise BadInput(f"{folder / file} is missing, but the manifest lists it; build the data set again")
+        if files.sha256(folder / file) != entry["sha256"]:
+            raise BadInput(f"{folder / file} is not the file that was built: its sha256 is not the manifest's; build the data set again")
+    return Built(folder, complete(manifest))
+
+
+def complete(manifest: dict) -> dict:
+    """The manifest with every key that later steps ask for, and with the registry's terms beside each input's licence."""
+    samples = manifest["config"].get("root") == "samples"
+    inputs = []
+    for entry in manifest["inputs"]:
+        entry = ABSENT_OF_INPUT | entry
+        if samples and entry["source"] is None:
+            entry |= {key: value for key, value in OUR_SAMPLES.items() if entry[key] is None}
+        known = registry.entries().get(entry["source"]) if entry["source"] else None
+        entry |= {
+            "sources": entry["sources"] or [entry["reader"]],  # before they were written down, records bore the reader's name
+            "terms": known and known.terms,
+            "describes": known and known.describes,
+        }
+        inputs.append(entry)
+    return ABSENT | manifest | {"inputs": inputs}
