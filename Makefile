@@ -26,7 +26,7 @@ QUESTIONS := $(if $(filter command line environment,$(origin RECIPE)),--data $(B
 .PHONY: help setup setup-main setup-serve data publish-data bench-data train serve eval demo test check lint format clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo; echo "variables: RECIPE=$(RECIPE) DATA=$(DATA) CONFIG=$(CONFIG) MODEL=$(MODEL) TASKS=$(TASKS) BUILD=$(BUILD) HOST=$(HOST)"
 
 setup: setup-main setup-serve ## build .venv and .venv-serve from the locks in requirements/; nothing to do the second time
@@ -38,7 +38,7 @@ setup-serve:
 	@PYTHON="$(PYTHON)" sh requirements/setup.sh .venv-serve requirements/serve.txt
 
 data: setup-main ## RECIPE (+ DATA=folder of real files) -> BUILD/data/RECIPE: train, validation and evaluation sets, card
-	$(MAIN) -m data_prep.build --recipe $(RECIPE) --build $(BUILD) $(if $(DATA),--data $(DATA))
+	$(MAIN) -m data_prep.build --recipe $(RECIPE) --build $(BUILD) $(if $(DATA),--data $(DATA)) $(DATA_ARGS)
 	$(MAIN) -m data_prep.card $(BUILD)/data/$(RECIPE_NAME)
 
 publish-data: setup-main ## RECIPE and REPO=owner/name -> BUILD/publish/RECIPE: parquet and card; uploads only with PUBLISH=yes

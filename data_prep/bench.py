@@ -97,14 +97,15 @@ def _again(row: dict, number: int) -> dict:
     return row | {"split": "train", "id": f"{origin}:{row['lang']}", "origin_id": origin}
 
 
-def synthesise(rows: int, folder: Path, seed: int = 7) -> Path:
-    """Write `rows` training records and the test sets below `folder`, and the recipe that builds them; returns the recipe's path."""
+def synthesise(rows: int, folder: Path, seed: int = 7, tests: dict[str, int] = TESTS) -> Path:
+    """Write `rows` training records and test questions (so many of each set and language) below `folder`, and the recipe that builds them; returns
+    the recipe's path."""
     folder.mkdir(parents=True, exist_ok=True)
     rng, words = random.Random(seed), {lang: Words(lang, seed) for lang in LETTERS}
     shapes = {(shape[0], shape[2]): shape for shape in SHAPES}
     with (folder / "tests.jsonl").open("w", encoding="utf-8") as out:
-        tests = [record(n, shapes[name, lang], words[lang], "test") for name, count in TESTS.items() for lang in LETTERS for n in range(count)]
-        out.writelines(json.dumps(test, ensure_ascii=False) + "\n" for test in tests)
+        asked = [record(n, shapes[name, lang], words[lang], "test") for name, count in tests.items() for lang in LETTERS for n in range(count)]
+        out.writelines(json.dumps(test, ensure_ascii=False) + "\n" for test in asked)
     recent: list[dict] = []
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as out:
         for number in range(rows):
@@ -117,7 +118,7 @@ def synthesise(rows: int, folder: Path, seed: int = 7) -> Path:
                 if kind_of >= COPIES and row["kind"] != "chat":
                     row[key] = changed(row[key], words[row["lang"]], rng, 20)
             elif kind_of < COPIES + NEAR + LEAKS:
-                test = rng.choice(tests)
+                test = rng.choice(asked)
                 row = _again(test, number) | {"question": changed(test["question"], words[test["lang"]], rng, 5)}
             elif len(recent) < 10_000:
                 recent.append(row)

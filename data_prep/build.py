@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import pickle
 import shutil
@@ -55,9 +56,9 @@ def work_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(work)
 
 
-def state(work: Path, plan: recipe.Recipe, located: Located) -> Path:
-    """The folder of this very build: same code, same recipe, same input files. What another build left is removed."""
-    parts = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))] + [plan.model_dump_json().encode()]
+def state(work: Path, plan: recipe.Recipe, located: Located, limit: int | None) -> Path:
+    """The folder of this very build: same code, same recipe, same input files, same limit. What another build left is removed."""
+    parts = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))] + [plan.model_dump_json().encode(), f"{limit}".encode()]
     parts += [f"{item.file} {files.sha256(path)}".encode() for item in located.found for path in (item.path, *beside(item).values())]
     key = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
     for other in work.iterdir():
@@ -75,13 +76,13 @@ def beside(item: Found) -> dict[str, Path]:
     return {name: path for name, path in named.items() if path.is_file()}
 
 
-def collect(located: Located, plan: recipe.Recipe, work: Path, out: Path) -> corpus.Corpus:
-    """Read every source that was not read before, and open all of them as one."""
+def collect(located: Located, plan: recipe.Recipe, work: Path, out: Path, limit: int | None) -> corpus.Corpus:
+    """Read every source that was not read before, at most `limit` rows of each, and open all of them as one."""
     shards = [work / f"{number:03}" for number in range(len(located.found))]
     for item, shard in zip(located.found, shards, strict=True):
         if not shard.exists():
             with files.written_aside(shard, named=out) as aside:
-                rows = tqdm(read(item), desc=item.file, unit=" rows", disable=not sys.stderr.isatty())
+                rows = tqdm(itertools.islice(read(item), limit), desc=item.file, unit=" rows", disable=not sys.stderr.isatty())
                 corpus.collect(rows, aside, plan.mcqa_answers)
     if not (work / "joined").exists():
         with files.written_aside(work / "joined", named=out) as aside:
@@ -107,9 +108,11 @@ def manifest(name: str, plan: recipe.Recipe, located: Located, rows: corpus.Corp
         if second := {name: files.sha256(path) for name, path in beside(item).items()}:
             entry["beside"] = second
         entry |= {"source": item.source.registered, "sources": rows.accounts[shard]["sources"]}
+        of = item.entry or item.source
+        entry |= {"licence": of.licence, "redistribute": of.redistribute}
         if item.entry:
             hub = item.entry.hub.model_dump(exclude={"options"}) | {"revision": item.revision} if item.revision else None
-            entry |= {"licence": item.entry.licence, "redistribute": item.entry.redistribute, "expected": item.entry.expected, "hub": hub}
+            entry |= {"terms": item.entry.terms, "expected": item.entry.expected, "hub": hub}
         inputs.append(entry | account(rows, verdicts, shard))
     tests = Counter(f"{record}_{lang}" for record, lang in _benchmarks(rows))
     absent = [item.source for item in located.missing if recipe.registry.entries()[item.source].split == "test"]
@@ -137,8 +140,9 @@ def _benchmarks(rows: corpus.Corpus) -> Iterator[tuple[str, str]]:
         yield record.benchmark, record.lang
 
 
-def build(name: str, data: Path | None, build_folder: Path) -> tuple[Path, dict]:
-    """Build recipe `name` into BUILD/data/NAME; returns that folder and the manifest. Raises BadInput for what the user can mend."""
+def build(name: str, data: Path | None, build_folder: Path, limit: int | None = None) -> tuple[Path, dict]:
+    """Build recipe `name` into BUILD/data/NAME, of at most `limit` rows of each source; returns that folder and the manifest. Raises BadInput for
+    what the user can mend."""
     started = time.monotonic()
     plan = recipe.load(name)
     out = build_folder / "data" / recipe.name_of(name)
@@ -150,13 +154,13 @@ def build(name: str, data: Path | None, build_folder: Path) -> tuple[Path, dict]
     for item in located.missing:
         print(f"missing: {item}", file=sys.stderr)
     with work_folder(out) as work:
-        kept = state(work, plan, located)
-        rows = collect(located, plan, kept, out)
+        kept = state(work, plan, located, limit)
+        rows = collect(located, plan, kept, out, limit)
         collected = time.monotonic()
         verdicts = settled(rows, located, plan, kept, out)
         with files.written_aside(out, within=work) as aside:
             writing = time.monotonic()
-            account_of_all = manifest(name, plan, located, rows, verdicts)
+            account_of_all = manifest(name, plan, located, rows, verdicts) | {"limit": limit}
             written, training = write(rows, verdicts, plan, aside)
             if not written["train.jsonl"] and not any(file.startswith("eval/") for file in written):
                 first = next(rows.rejects(), "none")
@@ -187,9 +191,10 @@ def main() -> None:
     parser.add_argument("--recipe", default="tiny", help="a name in data_prep/recipes or a .yaml file (%(default)s)")
     parser.add_argument("--data", type=Path, help="folder of the real files, for recipes that read them")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
+    parser.add_argument("--limit", type=int, help="rows read of each source, for a quick look; the counts are then not the official ones")
     args = parser.parse_args()
     try:
-        out, made = build(args.recipe, args.data, args.build)
+        out, made = build(args.recipe, args.data, args.build, args.limit)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -17,7 +17,7 @@ from data_prep.records import BadInput
 
 SPLITS = ("train", "validation")
 ABSENT = {"missing": [], "mix": None, "ratio": None, "deduplication": None, "contamination": None}
-ABSENT_OF_INPUT = {"source": None, "sources": None, "licence": None, "redistribute": None, "hub": None, "expected": None, "beside": {}}
+ABSENT_OF_INPUT = {"source": None, "sources": None, "licence": None, "redistribute": None, "terms": None, "hub": None, "expected": None, "beside": {}}
 OUR_SAMPLES = {"licence": "Apache-2.0", "redistribute": True}  # data_prep/samples, under the licence of the code
 
 
@@ -102,7 +102,7 @@ def open_built(folder: Path) -> Built:
 
 
 def complete(manifest: dict) -> dict:
-    """The manifest with every key that later steps ask for, and with the registry's terms beside each input's licence."""
+    """The manifest with every key that later steps ask for, and with the registry's description of each input."""
     samples = manifest["config"].get("root") == "samples"
     inputs = []
     for entry in manifest["inputs"]:
@@ -112,7 +112,7 @@ def complete(manifest: dict) -> dict:
         known = registry.entries().get(entry["source"]) if entry["source"] else None
         entry |= {
             "sources": entry["sources"] or [entry["reader"]],  # before they were written down, records bore the reader's name
-            "terms": known and known.terms,
+            "terms": entry["terms"] or (known and known.terms),  # as they were when it was built
             "describes": known and known.describes,
         }
         inputs.append(entry)

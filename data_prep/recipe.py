@@ -19,7 +19,10 @@ class _Strict(BaseModel):
 
 
 class Source(BaseModel):
-    """One source: a row of the registry (`from`), or a file and the reader that understands it. Other keys go to the reader (`form`, ..)."""
+    """One source: a row of the registry (`from`), or a file and the reader that understands it. Other keys go to the reader (`form`, ..).
+
+    Of a file that the registry does not know, the recipe may say the `licence` and whether its rows may stand in a published set (`redistribute`).
+    """
 
     model_config = ConfigDict(extra="allow", populate_by_name=True, serialize_by_alias=True)
     registered: str | None = Field(default=None, alias="from")
@@ -27,6 +30,8 @@ class Source(BaseModel):
     file: str | None = None  # below the recipe's root
     split: Split | None = None  # overrides what the reader would say
     take: int | None = Field(default=None, gt=0)  # a seeded sample of so many, translations of one another counted once; the others are not_taken
+    licence: str | None = None
+    redistribute: bool | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> "Source":
@@ -34,6 +39,8 @@ class Source(BaseModel):
             raise ValueError("a source has either `from` (a name of data_prep/sources/registry.yaml) or both `reader` and `file`")
         if self.registered is not None and self.registered not in registry.entries():
             raise ValueError(f"no source {self.registered!r} in data_prep/sources/registry.yaml: it has {', '.join(registry.entries())}")
+        if self.registered is not None and (self.licence or self.redistribute is not None):
+            raise ValueError("`licence` and `redistribute` of a registered source are the registry's; take them out of the recipe")
         return self
 
     @property

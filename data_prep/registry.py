@@ -41,7 +41,8 @@ class Local(_Strict):
 
 
 class Entry(_Strict):
-    """One source. `split` is null where the reader decides row by row, `lang` is that of its rows, `expected` what its owner counts."""
+    """One source. `split` is null where the reader decides row by row, `lang` is that of its rows, `expected` what its owner
+    counts (null where that differs from release to release)."""
 
     describes: str
     home: str
@@ -53,7 +54,7 @@ class Entry(_Strict):
     kind: Literal["mcqa", "qa", "chat"]
     reader: str
     split: Split | None
-    expected: int = Field(gt=0)
+    expected: int | None = Field(gt=0)
     columns: list[str]
     hub: Hub | None = None
     local: list[Local] = Field(min_length=1)

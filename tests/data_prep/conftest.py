@@ -15,6 +15,8 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, settings
 
+from data_prep.recipe import name_of
+
 # the cores are shared with training runs: slow is no failure here
 settings.register_profile("shared cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("shared cores")
@@ -33,7 +35,8 @@ class Built:
 
     def rows(self, file: str) -> list[dict]:
         """The objects of one JSONL file of the output."""
-        return [json.loads(line) for line in (self.out / file).read_text(encoding="utf-8").splitlines()]
+        with (self.out / file).open(encoding="utf-8") as lines:  # not splitlines(): a text may hold U+2028
+            return [json.loads(line) for line in lines]
 
     def files(self) -> dict[str, bytes]:
         """Every file of the output by its name; of the manifest what does not depend on the clock and on commits made meanwhile."""
@@ -63,7 +66,7 @@ def run_build(build: Path, recipe: str | Path = "tiny", data: Path | None = None
 
     command = [sys.executable, "-m", "data_prep.build", "--recipe", str(recipe), "--build", str(build), *(["--data", str(data)] if data else [])]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, preexec_fn=limit if largest_file is not None else None)
-    return Built(run.returncode, run.stdout + run.stderr, build / "data" / Path(recipe).stem)
+    return Built(run.returncode, run.stdout + run.stderr, build / "data" / name_of(str(recipe)))
 
 
 def write_recipe(path: Path, *sources: dict, **changes: object) -> Path:

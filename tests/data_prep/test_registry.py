@@ -96,6 +96,20 @@ def test_counts_are_those_of_the_paper_and_of_the_benchmarks() -> None:
     assert sum(entry.expected for entry in ENTRIES.values() if entry.reader == "mmlu" and entry.split == "test") == 1089
 
 
+def test_the_page_on_the_data_says_what_the_registry_says() -> None:
+    """docs/DATA.md tells people what is read, from where and under which terms: a pin that moves must move there too."""
+    page = (recipe.RECIPES.parents[1] / "docs" / "DATA.md").read_text(encoding="utf-8").split("## The sources of bimed1.3m")[1]
+    for name, entry in ENTRIES.items():
+        shown = f"`{name}`" if entry.reader != "mmlu" else f"`mmlu_<subject>_{entry.split}`"
+        line = next(line for line in page.splitlines() if line.startswith(f"| {shown} |"))
+        wanted = [entry.licence, entry.kind] + (
+            [f"{entry.expected:,}" if entry.expected else "by release", f"`{entry.local[0].file}`"] if entry.reader != "mmlu" else []
+        )
+        wanted += [entry.hub.repository, f"@ {(entry.hub.revision or 'newest')[:8]}"] if entry.hub else []
+        assert [part for part in wanted if part not in line] == [], line
+        assert not entry.terms or entry.terms in page
+
+
 def test_a_recipe_takes_sources_by_name(tmp_path: Path) -> None:
     """MedMCQA's validation set is tested on without a word in the recipe, and the recipe may still say otherwise."""
     text = "description: x\nroot: DATA\nmcqa_answers: [letter]\nsources:\n  - {from: medmcqa_validation}\n  - {from: medquad, split: validation}\n"
