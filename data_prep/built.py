@@ -59,7 +59,7 @@ class Built:
         for entry in self.manifest["inputs"]:
             for name in entry["sources"]:
                 if entry["redistribute"] is False:
-                    closed[name] = f"its terms do not let us pass it on ({entry['licence'] or 'no licence stated'})"
+                    closed[name] = f"its terms do not let us pass it on ({entry['terms'] or entry['licence'] or 'no licence stated'})"
                 elif entry["redistribute"] is None:
                     closed.setdefault(name, "nothing says that it may be passed on: neither the registry nor the recipe")
         return closed

@@ -64,6 +64,19 @@ def _strip(content: object) -> object:
     return content
 
 
+def _entry(record: Record, kind: str, source: int, at: int, start: int, rows: int) -> tuple[tuple, np.ndarray]:
+    """A record's INDEX row, and its words as hashes: question, options, the rest."""
+    question, options, rest, said = _texts(record)
+    in_options = [word for option in options for word in option]
+    asked = (question,) if kind == "qa" else (question, *options, rest)
+    # near copies agree in numbers and negations, and an MCQ's in the right answer; other numbers in the wrong options make no other question
+    fixed = (record.lang, kind, matching.guard(question + rest), said if kind == "mcqa" else "")
+    hashed = (matching.key([record.id]), matching.key([record.origin_id]), matching.key(question), matching.key(*asked), matching.key(said))
+    places = (at, start, len(question), len(in_options), len(rest))
+    codes = (source, 0, CODES[record.lang], CODES[kind], CODES[record.split], rows)
+    return (*places, *hashed, matching.key([repr(fixed)]), *codes), matching.hashes(question + in_options + rest)
+
+
 def collect(rows: Iterable[Record | Reject], folder: Path, answers: list[str]) -> dict:
     """Write one source's rows into `folder`; returns the account: read, trimmed, rejected by reason, the names of the sources in it."""
     counts, sources, pending = {"read": 0, "trimmed": 0}, {}, []
@@ -88,34 +101,9 @@ def collect(rows: Iterable[Record | Reject], folder: Path, answers: list[str]) -
                 counts["trimmed"] += 1
                 row = type(row).model_validate(stripped | {"file": row.file, "row": row.row})
             line = orjson.dumps({"kind": kind, "file": row.file, "row": row.row} | stripped) + b"\n"
-            question, options, rest, said = _texts(row)
-            in_options = [word for option in options for word in option]
-            text = matching.hashes(question + in_options + rest)
-            asked = (question,) if kind == "qa" else (question, *options, rest)
-            opposed = matching.guard(question + in_options + (rest if kind != "mcqa" else []))
-            # of two questions that are nearly one, only those with one answer are copies; an answer in free text is compared with the rest
-            fixed = (row.lang, kind, opposed, said if kind == "mcqa" else "")
-            pending.append(
-                (
-                    at,
-                    start,
-                    len(question),
-                    len(in_options),
-                    len(rest),
-                    matching.key([row.id]),
-                    matching.key([row.origin_id]),
-                    matching.key(question),
-                    matching.key(*asked),
-                    matching.key(said),
-                    matching.key([repr(fixed)]),
-                    sources.setdefault(row.source, len(sources)),
-                    0,
-                    CODES[row.lang],
-                    CODES[kind],
-                    CODES[row.split],
-                    sum(1 for _ in row.sharegpt(answers)),
-                )
-            )
+            gives = sum(1 for _ in row.sharegpt(answers))
+            entry, text = _entry(row, kind, sources.setdefault(row.source, len(sources)), at, start, gives)
+            pending.append(entry)
             records.write(line)
             words.write(text.tobytes())
             at, start = at + len(line), start + len(text)

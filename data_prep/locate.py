@@ -6,12 +6,13 @@ it. A source of the Hub is kept as one parquet file, BUILD/hub/<source>-<revisio
 
 import os
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from data_prep import recipe, registry
-from data_prep.records import BadInput
+from data_prep.records import BadInput, Record, Reject
 from data_prep.sources import READERS
 
 PATIENCE = 5  # seconds that the Hub may take to say whether it has a repository
@@ -130,7 +131,7 @@ class _NoAnswer:
 
 def _newest(repository: str, revision: str | None) -> str | _NoAnswer:
     """The commit that the Hub serves for a repository, at its pin where it has one."""
-    import httpx
+    import httpx  # late, as in fetch: a build without the Hub need not wait for them
     from huggingface_hub import HfApi
     from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, OfflineModeIsEnabled, RepositoryNotFoundError, RevisionNotFoundError
 
@@ -149,6 +150,7 @@ def _newest(repository: str, revision: str | None) -> str | _NoAnswer:
 def fetch(hub: registry.Hub, revision: str, out: Path) -> None:
     """Download one split of a Hub data set at `revision` into the parquet file `out`. BadInput when the download fails."""
     import datasets
+    import httpx
 
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -156,11 +158,11 @@ def fetch(hub: registry.Hub, revision: str, out: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent) as aside:
             rows.to_parquet(Path(aside) / out.name)
             os.replace(Path(aside) / out.name, out)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, httpx.HTTPError) as error:
         raise BadInput(f"{hub.repository} at {revision[:12]} did not download ({type(error).__name__}: {error}); run the command again") from error
 
 
-def read(found: Found) -> object:
+def read(found: Found) -> Iterator[Record | Reject]:
     """The rows of a found source; BadInput where the recipe gives the reader a key that it does not have."""
     try:
         return READERS[found.reader](found.path, **found.options)

@@ -93,6 +93,7 @@ ROWS = {
     "other marks and case": question("c", LONG.upper().replace("?", " ?"), DRUGS, 0),
     "options in another order": question("d", LONG, DRUGS[::-1], 3),
     "a word more": question("e", LONG.replace("burning pain", "severe burning pain"), DRUGS, 0),
+    "an option more, with a number in it": question("n", LONG, [*DRUGS, "Insulin 10 units"], 0),
     "another number": question("f", LONG.replace("45", "46"), DRUGS, 0),
     "the opposite": question("g", LONG.replace("is the best", "is not the best"), DRUGS, 0),
     "nearly the same with another answer": question("h", LONG.replace("six months", "six long months"), DRUGS, 1),
@@ -104,7 +105,9 @@ PATTERN = "is inherited in an autosomal recessive pattern, which means both copi
 for name, disease in (("l", "achromatopsia"), ("m", "acral peeling skin syndrome")):
     of = {key: value for key, value in question(name, "", [], 0).items() if key not in ("options", "benchmark")}
     ROWS[f"one answer for {disease}"] = of | {"kind": "qa", "question": f"Is {disease} inherited?", "answer": f"This condition {PATTERN * 3}"}
-BECOMES = dict.fromkeys(("b", "c", "d"), "exact_duplicate") | {"e": "near_duplicate", "j": "conflicting_answer", "k": "conflicting_answer"}
+BECOMES = (
+    dict.fromkeys(("b", "c", "d"), "exact_duplicate") | dict.fromkeys(("e", "n"), "near_duplicate") | {"j": "conflicting_answer", "k": "conflicting_answer"}
+)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +131,7 @@ def test_what_becomes_of_each(built: Built, name: str) -> None:
 
 def test_the_account_of_copies(built: Built) -> None:
     """The manifest says how many went, and nothing was lost."""
-    assert {key: built.manifest["deduplication"][key] for key in ("exact", "near", "conflicting")} == {"exact": 3, "near": 1, "conflicting": 2}
+    assert {key: built.manifest["deduplication"][key] for key in ("exact", "near", "conflicting")} == {"exact": 3, "near": 2, "conflicting": 2}
     assert accounted(built.manifest)
 
 
