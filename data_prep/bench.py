@@ -205,7 +205,8 @@ def main() -> None:
         print(f"\n{runs[-1]['rows']:,} rows read: {runs[-1]['seconds']:,.1f} s, peak {runs[-1]['peak_mib']:,} MiB; found {runs[-1]['found']}")
         for step in COMPARED:
             seconds = runs[-1]["steps"][step]
-            print(f"  {step:<14}{seconds:>9.1f} s {runs[-1]['rows'] / max(seconds, 1e-9):>12,.0f} rows/s")
+            rate = f"{runs[-1]['rows'] / seconds:>12,.0f} rows/s" if seconds else ""
+            print(f"  {step:<14}{seconds:>9.1f} s {rate}")
     small, large = (run["rows"] / run["seconds"] for run in runs)
     print(f"\nrows a second: {small:,.0f} at {runs[0]['rows']:,}, {large:,.0f} at {runs[1]['rows']:,}: {large / small:.0%}")
     compared = against_datasketch()

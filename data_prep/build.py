@@ -117,7 +117,7 @@ def manifest(name: str, plan: recipe.Recipe, located: Located, rows: corpus.Corp
     tests = Counter(f"{record}_{lang}" for record, lang in _benchmarks(rows))
     absent = [item.source for item in located.missing if recipe.registry.entries()[item.source].split == "test"]
     return {
-        "recipe": name,
+        "recipe": recipe.name_of(name),
         "config": plan.model_dump(by_alias=True),
         "git_commit": files.git_commit(),
         "inputs": inputs,

@@ -58,13 +58,13 @@ class Built:
         return self.code == 2 and "error: " in self.said and "Traceback" not in self.said
 
 
-def run_build(build: Path, recipe: str | Path = "tiny", data: Path | None = None, largest_file: int | None = None) -> Built:
+def run_build(build: Path, recipe: str | Path = "tiny", data: Path | None = None, *options: str, largest_file: int | None = None) -> Built:
     """Run the command; `largest_file` in bytes makes the disk refuse more, as a quota does (EFBIG, one of the errors of a full disk)."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
 
-    command = [sys.executable, "-m", "data_prep.build", "--recipe", str(recipe), "--build", str(build), *(["--data", str(data)] if data else [])]
+    command = [sys.executable, "-m", "data_prep.build", "--recipe", str(recipe), "--build", str(build), *(["--data", str(data)] if data else []), *options]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120, preexec_fn=limit if largest_file is not None else None)
     return Built(run.returncode, run.stdout + run.stderr, build / "data" / name_of(str(recipe)))
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.data_prep.conftest import Built, accounted, build_from, run_build
+from tests.data_prep.conftest import Built, accounted, build_from, run_build, write_recipe
 
 EN = {"question": "Which organ makes insulin?", "options": ["Liver", "Pancreas", "Spleen"]}
 AR = {"question": "أي عضو يصنع الأنسولين؟", "options": ["الكبد", "البنكرياس", "الطحال"]}
@@ -137,3 +137,13 @@ def test_one_line_at_the_end(tmp_path: Path) -> None:
     built = build_files(tmp_path, "all", all=[TESTED, *numbered(5)])
     digest = built.manifest["outputs"]["train.jsonl"]["sha256"][:16]
     assert built.said == f"{built.out}: 10 train, 0 validation rows, 2 evaluation questions, 0 rejected; train.jsonl sha256 {digest}\n"
+
+
+def test_a_quick_look(tmp_path: Path) -> None:
+    """`--limit` reads so many rows of each source, and the manifest says so: nobody takes its counts for the official ones."""
+    (tmp_path / "many.jsonl").write_text("".join(json.dumps(content) + "\n" for content in numbered(40)), encoding="utf-8")
+    recipe = write_recipe(tmp_path / "ours.yaml", {"reader": "samples", "file": "many.jsonl"})
+    built = run_build(tmp_path / "build", recipe, tmp_path, "--limit", "10")
+    assert built.manifest["limit"] == built.manifest["inputs"][0]["read"] == 10
+    whole = run_build(tmp_path / "build", recipe, tmp_path)
+    assert whole.manifest["limit"] is None and whole.manifest["inputs"][0]["read"] == 80
