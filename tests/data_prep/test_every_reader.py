@@ -1,9 +1,11 @@
 """10,000 generated bad rows through every reader: nothing crashes, and each row comes out once, as record or reject, that can be written and read again.
 
-A reader that has no form here fails the first test: whoever adds a reader adds what its files look like.
+A reader that has no form here fails the first test: whoever adds a reader adds what its files look like. `BAD_ROW_FILES=200` runs 10,000 rows through
+each form instead of all, which takes about ten minutes.
 """
 
 import json
+import os
 import random
 import tempfile
 from collections import Counter
@@ -33,7 +35,7 @@ from tests.data_prep.bad_rows import (
     bad_rows,
 )
 
-EXAMPLES = 12  # files of each form
+EXAMPLES = int(os.environ.get("BAD_ROW_FILES", "12"))  # files of each form
 MCQ = {"question": "Why?", "options": {"A": "x", "B": "y", "C": "z"}, "answer_idx": "B", "explanation": "So."}
 PROMPT = {"instances": {"input": "QUESTION: Why?\nOption A: x\nOption B: y\n", "output": "Answer: (A)"}}
 SAMPLE = {"question": "Why?", "options": ["x", "y"], "explanation": "So."}
