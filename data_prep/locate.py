@@ -111,10 +111,10 @@ def _on_the_hub(source: recipe.Source, hub: Path, answer: "str | _NoAnswer | Non
         return Missing(source.name, "made by a language model, not published", place)
     if entry.hub is None:
         return Missing(source.name, "not on the Hub in a form that loads", place)
-    kept = sorted(hub.glob(f"{source.name}-{(entry.hub.revision or '')[:12]}*.parquet"))
-    if len(kept) == 1 and (entry.hub.revision or not isinstance(answer, str)):
-        revision = entry.hub.revision or kept[0].stem.rsplit("-", 1)[1]
-        return Found(source, kept[0], kept[0].name, entry.reader, _options(source, entry, entry.hub.options), entry, revision)
+    kept = sorted(hub.glob(f"{source.name}-{(entry.hub.revision or '')[:12]}*.parquet"), key=lambda path: path.stat().st_mtime_ns)
+    if kept and (entry.hub.revision or not isinstance(answer, str)):  # without a pin and a Hub: what was fetched last
+        revision = entry.hub.revision or kept[-1].stem.rsplit("-", 1)[1]
+        return Found(source, kept[-1], kept[-1].name, entry.reader, _options(source, entry, entry.hub.options), entry, revision)
     if isinstance(answer, _NoAnswer):
         return Missing(source.name, answer.why, place, answer.unreachable)
     path = hub / f"{source.name}-{answer[:12]}.parquet"

@@ -1,6 +1,8 @@
 """The recipes that ship: each loads, and asks only for what its readers can do."""
 
 import inspect
+import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ import yaml
 from data_prep import recipe
 from data_prep.build import SAMPLES
 from data_prep.sources import READERS
+from tests.data_prep.conftest import ROOT
 
 SHIPPED = sorted(recipe.name_of(path.name) for path in recipe.RECIPES.glob("*.yaml"))
 
@@ -41,6 +44,14 @@ def test_a_recipe_may_stand_anywhere(tmp_path: Path) -> None:
 def test_a_name_keeps_its_dot(given: str, name: str) -> None:
     """BUILD/data/bimed1 would be another folder than the one that the training configuration reads."""
     assert recipe.name_of(given) == name
+
+
+@pytest.mark.parametrize("given", ["bimed1.3m", "elsewhere/bimed1.3m.yaml"])
+def test_make_keeps_the_dot_too(given: str) -> None:
+    """The card is written, and the questions are looked for, where the build puts them."""
+    for target in ("data", "publish-data", "eval"):
+        said = subprocess.run(["make", "-n", target, f"RECIPE={given}"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        assert "build/data/bimed1.3m" in said and not re.search(r"build/data/bimed1(?!\.3m)", said), said
 
 
 def test_a_recipe_extends_another(tmp_path: Path) -> None:
