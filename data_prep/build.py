@@ -176,8 +176,12 @@ def build(name: str, data: Path | None, build_folder: Path, limit: int | None = 
     return out, account_of_all
 
 
-def report_mix(account_of_all: dict) -> None:
-    """Print what the mix wanted and did not get."""
+def report_shortfall(account_of_all: dict) -> None:
+    """Print which sources are smaller than their owners say, and what the mix wanted and did not get."""
+    for entry in account_of_all["inputs"]:
+        if entry.get("expected") and entry["read"] < entry["expected"]:
+            lacks, holds = entry["expected"] - entry["read"], f"{entry['file']} holds {entry['read']:,} of {entry['expected']:,}"
+            print(f"short of {lacks:,} rows: source {entry['source']}: {holds}", file=sys.stderr)
     for entry in account_of_all["mix"] or ():
         if entry["shortfall"]:
             group = ", ".join(f"{key} {value}" for key, value in entry["group"].items())
@@ -198,7 +202,7 @@ def main() -> None:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    report_mix(made)
+    report_shortfall(made)
     kept = made["outputs"]
     tested = sum(entry["rows"] for file, entry in kept.items() if file.startswith("eval/") and "seen_" not in file and not file.endswith("_dev.jsonl"))
     print(

@@ -104,7 +104,8 @@ def _asked(source: recipe.Source) -> tuple[str, str | None] | None:
 def _on_the_hub(source: recipe.Source, hub: Path, answer: "str | _NoAnswer | None") -> Found | Missing:
     """The source from an earlier run or from the Hub, whose answer is a commit; Missing says why not."""
     entry = registry.entries()[source.registered]
-    place = f"{entry.supply.rstrip('.')}; its place is DATA/{entry.local[0].file}"
+    rows = f" ({entry.expected:,} rows)" if entry.expected else ""
+    place = f"{entry.supply.rstrip('.')}; its place is DATA/{entry.local[0].file}{rows}"
     if entry.access == "own_copy":
         return Missing(source.name, f"it needs a licence ({entry.licence}) and is never downloaded", place)
     if entry.access == "generated":

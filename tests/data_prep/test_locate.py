@@ -58,6 +58,8 @@ def test_what_is_there_is_built(tmp_path: Path, real_data: Path) -> None:
     missing = {entry["source"] for entry in manifest["missing"]}
     assert had | missing == {source.name for source in recipe.load("bimed1.3m").sources} and not had & missing
     assert all(f"missing: {name}: " in built.said for name in missing)
+    assert "short of 181,822 rows: source medmcqa_train: medmcqa/selfbiorag_train_1000.json holds 1,000 of 182,822" in built.said
+    assert "source medmcqa_validation" not in built.said  # whole
     assert accounted(manifest)
     for entry in manifest["mix"]:
         assert entry["shortfall"] == entry["wanted"] - entry["built"] > 0
