@@ -4,7 +4,7 @@ Compared is the normalised text (matching.py): an MCQ's question, options in any
 The first of several copies stays. Two rows are near copies when the Jaccard similarity of their word pairs reaches the threshold, in the whole text
 and in the question alone (1,000 of MedQuAD's 16,407 answers are another's but for the name of the disease), and they agree in language, kind, right
 answer, every number and every negation: "5 mg" for "50 mg" is no copy. The same question and options with two different
-right answers is a contradiction: nobody here knows which is right, so all of its rows go.
+right answers is a contradiction: nobody here knows which is right, so all of its rows go, with their translations (settle.py).
 
 The MinHash values are those of datasketch (its scheme `affine32`: same permutations, same arithmetic), so banding finds the pairs that its
 MinHashLSH finds. rensa hashes as fast, but hands its values out as Python lists, 11 microseconds a row for 0.5 here (docs/LOG.md).
@@ -105,9 +105,6 @@ def _compare(words, starts, lengths, questions, guards, order, place, run, thres
                 if compared[i] == j or guards[i] != guards[j] or (first_only and is_copy[i]):
                     continue
                 compared[i] = j
-                # no set of n pairs and one of m reach more than n / m; repeats make the sets smaller than the texts, hence the factor
-                if min(lengths[i], lengths[j]) < 0.5 * threshold * max(lengths[i], lengths[j]):
-                    continue
                 if len(mine) == 0:
                     mine = shingles(words[starts[j] : starts[j] + lengths[j]])
                 if _jaccard(mine, shingles(words[starts[i] : starts[i] + lengths[i]])) < threshold:

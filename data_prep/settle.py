@@ -76,7 +76,11 @@ def settle(corpus: Corpus, plan: Recipe, takes: list[tuple[str, int | None]]) ->
 
 def _without_copies(corpus: Corpus, verdicts: Verdicts, rows: np.ndarray, plan: Recipe) -> None:
     copies, contradictions = dedup.exact_copies(corpus.index[rows])
-    verdicts.reject("conflicting_answer", rows[contradictions[:, 0]], rows[contradictions[:, 1]])
+    # translations and chats of a contradicted question contradict what its twin says in the same way, in other words
+    origins = corpus.index["origin"][rows]
+    partners = dict(zip(origins[contradictions[:, 0]].tolist(), rows[contradictions[:, 1]].tolist(), strict=True))
+    contradicted = rows[np.isin(origins, np.fromiter(partners, np.uint64, len(partners)))]
+    verdicts.reject("conflicting_answer", contradicted, np.array([partners[origin] for origin in corpus.index["origin"][contradicted].tolist()], int))
     verdicts.reject("exact_duplicate", rows[copies[:, 0]], rows[copies[:, 1]])
     left = rows[verdicts.reason[rows] == USED]
     texts = corpus.index[left]

@@ -101,6 +101,8 @@ ROWS = {
     "a contradiction, one side": question("j", "Which nerve supplies the deltoid muscle?", ["Axillary", "Radial"], 0),
     "a contradiction, the other side": question("k", "Which nerve supplies the deltoid muscle?", ["Radial", "Axillary"], 0),
 }
+TRANSLATED = {"lang": "ar", "question": "أي عصب يغذي العضلة الدالية؟", "options": ["الإبطي", "الكعبري"]}
+ROWS["a contradiction in translation"] = question("j", "", [], 0) | TRANSLATED | {"id": "j:ar"}
 PATTERN = "is inherited in an autosomal recessive pattern, which means both copies of the gene in each cell have mutations."
 for name, disease in (("l", "achromatopsia"), ("m", "acral peeling skin syndrome")):
     of = {key: value for key, value in question(name, "", [], 0).items() if key not in ("options", "benchmark")}
@@ -122,7 +124,7 @@ def test_what_becomes_of_each(built: Built, name: str) -> None:
     """Copies go and are kept as rejects that name their twin; another number, disease, negation or right answer makes another question."""
     row = ROWS[name]["id"]
     trained = {line["id"] for line in built.rows("train.jsonl")}
-    reason = BECOMES.get(row.removesuffix(":en"))
+    reason = BECOMES.get(row.split(":")[0])
     assert (row in trained) == (reason is None)
     if reason:
         (reject,) = [line for line in built.rows(f"rejected/{reason}.jsonl") if line["content"]["id"] == row]
@@ -131,7 +133,7 @@ def test_what_becomes_of_each(built: Built, name: str) -> None:
 
 def test_the_account_of_copies(built: Built) -> None:
     """The manifest says how many went, and nothing was lost."""
-    assert {key: built.manifest["deduplication"][key] for key in ("exact", "near", "conflicting")} == {"exact": 3, "near": 2, "conflicting": 2}
+    assert {key: built.manifest["deduplication"][key] for key in ("exact", "near", "conflicting")} == {"exact": 3, "near": 2, "conflicting": 3}
     assert accounted(built.manifest)
 
 
