@@ -184,7 +184,7 @@ def report_shortfall(account_of_all: dict) -> None:
             print(f"short of {lacks:,} rows: source {entry['source']}: {holds}", file=sys.stderr)
     for entry in account_of_all["mix"] or ():
         if entry["shortfall"]:
-            group = ", ".join(f"{key} {value}" for key, value in entry["group"].items())
+            group = ", ".join(f"{key} {value if isinstance(value, str) else ' + '.join(value)}" for key, value in entry["group"].items())
             print(f"short of {entry['shortfall']:,} rows: {group}: wanted {entry['wanted']:,}, had {entry['had']:,}, built {entry['built']:,}", file=sys.stderr)
     if ratio := account_of_all["ratio"]:
         print(f"languages: wanted {json.dumps(ratio['wanted'])}, built {json.dumps(ratio['built'])} rows", file=sys.stderr)
