@@ -15,15 +15,15 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import yaml
 from datasketch import MinHash, MinHashLSH
 
-from data_prep import dedup, matching
+from data_prep import dedup, files, matching
 from data_prep.build import build
-from data_prep.files import write_json
 
 # share of the rows, language, kind, and (log-mean, log-sd) of the words in question, option and rest
 SHAPES = [
@@ -97,34 +97,36 @@ def _again(row: dict, number: int) -> dict:
     return row | {"split": "train", "id": f"{origin}:{row['lang']}", "origin_id": origin}
 
 
-def synthesise(rows: int, folder: Path, seed: int = 7, tests: dict[str, int] = TESTS) -> Path:
-    """Write `rows` training records and test questions (so many of each set and language) below `folder`, and the recipe that builds them; returns
-    the recipe's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng, words = random.Random(seed), {lang: Words(lang, seed) for lang in LETTERS}
-    shapes = {(shape[0], shape[2]): shape for shape in SHAPES}
-    with (folder / "tests.jsonl").open("w", encoding="utf-8") as out:
-        asked = [record(n, shapes[name, lang], words[lang], "test") for name, count in tests.items() for lang in LETTERS for n in range(count)]
-        out.writelines(json.dumps(test, ensure_ascii=False) + "\n" for test in asked)
+def _rows(rows: int, asked: list[dict], words: dict[str, Words], rng: random.Random) -> Iterator[dict]:
+    """Training records, of which some say what an earlier one says and some ask what a test question asks."""
     recent: list[dict] = []
-    with (folder / "rows.jsonl").open("w", encoding="utf-8") as out:
-        for number in range(rows):
-            row, kind_of = record(number, rng.choices(SHAPES, [shape[1] for shape in SHAPES])[0], words["en"], "train"), rng.random()
-            if row["lang"] == "ar":
-                row = record(number, shapes[row["source"], "ar"], words["ar"], "train")
-            if recent and kind_of < COPIES + NEAR:
-                row = _again(rng.choice(recent), number)
-                key = "answer" if row["kind"] == "qa" else "question"
-                if kind_of >= COPIES and row["kind"] != "chat":
-                    row[key] = changed(row[key], words[row["lang"]], rng, 20)
-            elif kind_of < COPIES + NEAR + LEAKS:
-                test = rng.choice(asked)
-                row = _again(test, number) | {"question": changed(test["question"], words[test["lang"]], rng, 5)}
-            elif len(recent) < 10_000:
+    for number in range(rows):
+        shape, kind_of = rng.choices(SHAPES, [shape[1] for shape in SHAPES])[0], rng.random()
+        if recent and kind_of < COPIES + NEAR:
+            row = _again(rng.choice(recent), number)
+            key = "answer" if row["kind"] == "qa" else "question"
+            if kind_of >= COPIES and row["kind"] != "chat":
+                row[key] = changed(row[key], words[row["lang"]], rng, 20)
+        elif kind_of < COPIES + NEAR + LEAKS:
+            test = rng.choice(asked)
+            row = _again(test, number) | {"question": changed(test["question"], words[test["lang"]], rng, 5)}
+        else:
+            row = record(number, shape, words[shape[2]], "train")
+            if len(recent) < 10_000:
                 recent.append(row)
             else:
                 recent[rng.randrange(10_000)] = row
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+        yield row
+
+
+def synthesise(rows: int, folder: Path, seed: int = 7, tests: dict[str, int] = TESTS) -> Path:
+    """Write `rows` training records and test questions (so many of each set and language) below `folder`, and the recipe that builds them; returns
+    the recipe's path."""
+    rng, words = random.Random(seed), {lang: Words(lang, seed) for lang in LETTERS}
+    shapes = {(shape[0], shape[2]): shape for shape in SHAPES}
+    asked = [record(n, shapes[name, lang], words[lang], "test") for name, count in tests.items() for lang in LETTERS for n in range(count)]
+    files.write_jsonl(folder / "tests.jsonl", asked)
+    files.write_jsonl(folder / "rows.jsonl", _rows(rows, asked, words, rng))
     groups = [{"source": source, "lang": lang, "rows": int(0.8 * share * rows)} for source, share, lang, *_ in SHAPES]
     plan = {"description": "synthetic rows", "root": "DATA", "mcqa_answers": ["letter"], "seen": 1000, "deduplicate": {}, "hold_out": 0.002}
     plan |= {"mix": {"groups": groups, "ratio": {"ar": 1, "en": 2}}}
@@ -211,7 +213,7 @@ def main() -> None:
     print(f"\nrows a second: {small:,.0f} at {runs[0]['rows']:,}, {large:,.0f} at {runs[1]['rows']:,}: {large / small:.0%}")
     compared = against_datasketch()
     print("near-deduplication of short questions: " + ", ".join(f"{key} {value:,}" for key, value in compared.items()))
-    write_json(folder / "data.json", {"runs": runs, "rows_per_s_kept": round(large / small, 3), "near_deduplication": compared})
+    files.write_json(folder / "data.json", {"runs": runs, "rows_per_s_kept": round(large / small, 3), "near_deduplication": compared})
     print(f"{folder / 'data.json'}: {len(runs)} runs")
 
 

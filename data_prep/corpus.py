@@ -11,12 +11,11 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from data_prep import matching
-from data_prep.files import write_json
+from data_prep import files, matching
 from data_prep.records import KINDS, MultipleChoice, OpenQuestion, Record, Reject
 
-CODES = {name: code for names in (("en", "ar"), tuple(KINDS), ("train", "validation", "dev", "test")) for code, name in enumerate(names)}
 LANGS, SPLITS = ("en", "ar"), ("train", "validation", "dev", "test")
+CODES = {name: code for names in (LANGS, tuple(KINDS), SPLITS) for code, name in enumerate(names)}
 FLUSH = 10_000  # index rows held as Python numbers at a time
 INDEX = np.dtype(
     [
@@ -86,13 +85,13 @@ def collect(rows: Iterable[Record | Reject], folder: Path, answers: list[str]) -
         (folder / "records.jsonl").open("wb") as records,
         (folder / "words.u32").open("wb") as words,
         (folder / "index.bin").open("wb") as index,
-        (folder / "rejects.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as rejects,
+        files.open_lines(folder / "rejects.jsonl") as rejects,
     ):
         for row in rows:
             counts["read"] += 1
             if isinstance(row, Reject):
                 rejected[row.reason] = rejected.get(row.reason, 0) + 1
-                rejects.write(json.dumps(row.model_dump(), ensure_ascii=False) + "\n")
+                rejects.write(files.line(row.model_dump()))
                 continue
             kind = next(name for name, record_type in KINDS.items() if isinstance(row, record_type))
             content = row.model_dump(by_alias=True)
@@ -112,7 +111,7 @@ def collect(rows: Iterable[Record | Reject], folder: Path, answers: list[str]) -
                 pending.clear()
         index.write(np.array(pending, dtype=INDEX).tobytes())
     account = counts | {"rejected": dict(sorted(rejected.items())), "sources": list(sources)}
-    write_json(folder / "account.json", account)
+    files.write_json(folder / "account.json", account)
     return account
 
 

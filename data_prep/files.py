@@ -10,10 +10,10 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pyarrow
 import pyarrow.parquet
-from pydantic import BaseModel
 
 from data_prep.records import BadInput, Reject
 
@@ -87,17 +87,26 @@ def read_json(path: Path) -> object:
         raise BadInput(f"{path}: not JSON ({error}); fetch the file again, it may be cut short") from error
 
 
-def write_jsonl(path: Path, rows: Iterable[BaseModel]) -> int:
-    """Write one object a line, with real characters rather than \\u escapes; returns how many.
+def open_lines(path: Path) -> TextIO:
+    """A JSONL file to write into, with its folder.
 
     Half a surrogate pair, which a reject may quote, has no UTF-8 form: it alone stands as the escape, which JSON readers understand.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    return path.open("w", encoding="utf-8", errors="backslashreplace")
+
+
+def line(row: dict) -> str:
+    """One row as a line of a JSONL file, with real characters rather than \\u escapes."""
+    return json.dumps(row, ensure_ascii=False) + "\n"
+
+
+def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
+    """Write a JSONL file; returns how many rows."""
     count = 0
-    with path.open("w", encoding="utf-8", errors="backslashreplace") as out:
-        for row in rows:
-            out.write(json.dumps(row.model_dump(by_alias=True), ensure_ascii=False) + "\n")
-            count += 1
+    with open_lines(path) as out:
+        for count, row in enumerate(rows, start=1):  # noqa: B007 (the count is what is returned)
+            out.write(line(row))
     return count
 
 

@@ -115,7 +115,7 @@ def _checked(source: Path, limit: int | None, account: Account, rejected: TextIO
             account.rejected[content.reason] += 1
             account.first_reject = account.first_reject or str(content)
             if rejected is not None:
-                rejected.write(json.dumps(content.model_dump(), ensure_ascii=False) + "\n")
+                rejected.write(files.line(content.model_dump()))
             continue
         yield content
 
@@ -137,8 +137,7 @@ def judge(source: Path, out: Path, threshold: int = LINE, limit: int | None = No
     account, repeats = Account(), Repeats()
     with _aside(out) as aside:
         judged, rejected = aside / "judged", aside / "rejected"
-        # half a surrogate pair, which a reject may quote, has no UTF-8 form: it alone stands as the escape
-        with judged.open("w", encoding="utf-8") as to, rejected.open("w", encoding="utf-8", errors="backslashreplace") as rejects:
+        with files.open_lines(judged) as to, files.open_lines(rejected) as rejects:
             for row in tqdm(_checked(source, limit, account, rejects), unit=" pairs", disable=None):
                 result = check(row["en"], row["ar"])
                 repeats.add(row["id"], row["en"], row["ar"])
@@ -148,7 +147,7 @@ def judge(source: Path, out: Path, threshold: int = LINE, limit: int | None = No
         if repeats.find():
             repeats.examples(_again(judged))
             account = Account(rejected=account.rejected)
-            with (aside / "again").open("w", encoding="utf-8") as to:
+            with files.open_lines(aside / "again") as to:
                 for row in _again(judged):
                     row["flags"] += repeats.flags(row)
                     _write(row | {"score": score(row["flags"])}, to, threshold, account)
@@ -171,7 +170,7 @@ def rejected_beside(out: Path) -> Path:
 
 def _write(row: dict, to: TextIO, threshold: int, account: Account) -> None:
     """Write a judged row and enter it in the account."""
-    to.write(json.dumps(row, ensure_ascii=False) + "\n")
+    to.write(files.line(row))
     account.rows += 1
     account.scores[row["score"]] += 1
     account.below += row["score"] < threshold

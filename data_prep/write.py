@@ -29,11 +29,8 @@ class Sheets:
     def add(self, name: str, content: dict) -> None:
         """Append one row to the file called `name`."""
         if name not in self.open:
-            path = self.folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # half a surrogate pair, which a reject may quote, has no UTF-8 form: it alone stands as the escape, which JSON readers understand
-            self.open[name] = self.stack.enter_context(path.open("w", encoding="utf-8", errors="backslashreplace"))
-        self.open[name].write(json.dumps(content, ensure_ascii=False) + "\n")
+            self.open[name] = self.stack.enter_context(files.open_lines(self.folder / name))
+        self.open[name].write(files.line(content))
         self.rows[name] += 1
 
 
