@@ -7,8 +7,6 @@ figures/ into the same folder, in the form of the Hugging Face Hub. Two runs wri
 """
 
 import argparse
-import contextlib
-import os
 import sys
 from pathlib import Path
 
@@ -168,22 +166,6 @@ The manifest holds the recipe as it was read (`config`), the full sha256 of ever
 """
 
 
-def save(path: Path, content: bytes) -> None:
-    """Write a file aside and rename it when it is whole; a full disk is a BadInput and leaves the old file."""
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(exist_ok=True)
-        with aside.open("wb") as out:
-            out.write(content)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(aside, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            aside.unlink()
-        raise BadInput(f"{path}: cannot be written ({error.strerror}); make room, or free the place") from error
-
-
 def write(folder: Path, tokens: int = census.TOKENS) -> census.Census:
     """Write DATASET_CARD.md and figures/ into the folder of a built data set; returns what was counted. Raises BadInput."""
     built = open_built(folder)
@@ -191,11 +173,11 @@ def write(folder: Path, tokens: int = census.TOKENS) -> census.Census:
     drawn = figures.draw(built, counted)
     for name, figure in drawn.items():
         for form in figures.FORMS:
-            save(folder / "figures" / f"{name}.{form}", figures.render(figure, form))
+            files.save(folder / "figures" / f"{name}.{form}", figures.render(figure, form))
     for old in (folder / "figures").glob("*.*"):
         if old.stem not in drawn:  # of an earlier build, or cut short
             old.unlink()
-    save(folder / "DATASET_CARD.md", render(built, counted, list(drawn)).encode("utf-8"))
+    files.save(folder / "DATASET_CARD.md", render(built, counted, list(drawn)).encode("utf-8"))
     return counted
 
 

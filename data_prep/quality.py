@@ -229,9 +229,7 @@ def main() -> None:
             raise BadInput("name the file to write with --out")
         account = judge(args.source, args.out, args.threshold, args.limit)
         if args.report:
-            with _aside(args.report) as aside:
-                (aside / "report").write_text(report(account, args.source, args.threshold), encoding="utf-8")
-                (aside / "report").replace(args.report)
+            files.save(args.report, report(account, args.source, args.threshold).encode("utf-8", "backslashreplace"))
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
