@@ -56,10 +56,10 @@ def work_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(work)
 
 
-def state(work: Path, plan: recipe.Recipe, located: Located, limit: int | None) -> Path:
-    """The folder of this very build: same code, same recipe, same input files, same limit. What another build left is removed."""
+def state(work: Path, plan: recipe.Recipe, located: Located, digests: dict[Path, str], limit: int | None) -> Path:
+    """The folder of this very build: same code, recipe, limit, input files, and readers' options. What another build left is removed."""
     parts = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))] + [plan.model_dump_json().encode(), f"{limit}".encode()]
-    parts += [f"{item.file} {files.sha256(path)}".encode() for item in located.found for path in (item.path, *beside(item).values())]
+    parts += [repr((item.file, item.reader, item.options)).encode() for item in located.found] + [digest.encode() for digest in digests.values()]
     key = hashlib.sha256(b"\0".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
     for other in work.iterdir():
         if other.name not in (key, "lock"):
@@ -100,12 +100,20 @@ def settled(rows: corpus.Corpus, located: Located, plan: recipe.Recipe, work: Pa
     return pickle.loads(kept.read_bytes())
 
 
-def manifest(name: str, plan: recipe.Recipe, located: Located, rows: corpus.Corpus, verdicts: Verdicts) -> dict:
-    """The account of a build, but for what only the written files tell."""
+def tested(written: dict[str, int]) -> dict[str, int]:
+    """The test sets among the written files, and their questions: not the few-shot examples, not the questions that were trained on."""
+    sets = {Path(file).stem: count for file, count in written.items() if file.startswith("eval/")}
+    return {name: count for name, count in sets.items() if not name.startswith("seen_") and not name.endswith("_dev")}
+
+
+def manifest(
+    name: str, plan: recipe.Recipe, located: Located, digests: dict[Path, str], rows: corpus.Corpus, verdicts: Verdicts, written: dict[str, int]
+) -> dict:
+    """The account of a build, but for the sums of the written files; `written` holds the rows of each."""
     inputs = []
     for shard, item in enumerate(located.found):
-        entry = {"file": item.file, "sha256": files.sha256(item.path), "reader": item.reader}
-        if second := {name: files.sha256(path) for name, path in beside(item).items()}:
+        entry = {"file": item.file, "sha256": digests[item.path], "reader": item.reader}
+        if second := {name: digests[path] for name, path in beside(item).items()}:
             entry["beside"] = second
         entry |= {"source": item.source.registered, "sources": rows.accounts[shard]["sources"]}
         of = item.entry or item.source
@@ -114,7 +122,6 @@ def manifest(name: str, plan: recipe.Recipe, located: Located, rows: corpus.Corp
             hub = item.entry.hub.model_dump(exclude={"options"}) | {"revision": item.revision} if item.revision else None
             entry |= {"terms": item.entry.terms, "expected": item.entry.expected, "hub": hub}
         inputs.append(entry | account(rows, verdicts, shard))
-    tests = Counter(f"{record}_{lang}" for record, lang in _benchmarks(rows))
     absent = [item.source for item in located.missing if recipe.registry.entries()[item.source].split == "test"]
     return {
         "recipe": recipe.name_of(name),
@@ -126,18 +133,12 @@ def manifest(name: str, plan: recipe.Recipe, located: Located, rows: corpus.Corp
         "deduplication": verdicts.deduplication,
         "contamination": {
             "methods": dict(sorted(Counter(hit.method for hit in verdicts.hits).items())),
-            "against": dict(sorted(tests.items())),
+            "against": dict(sorted(tested(written).items())),
             "not_checked": absent,
         },
         "mix": verdicts.mix,
         "ratio": verdicts.ratio,
     }
-
-
-def _benchmarks(rows: corpus.Corpus) -> Iterator[tuple[str, str]]:
-    for number in (rows.index["split"] == corpus.CODES["test"]).nonzero()[0]:
-        record = rows.record(int(number))
-        yield record.benchmark, record.lang
 
 
 def build(name: str, data: Path | None, build_folder: Path, limit: int | None = None) -> tuple[Path, dict]:
@@ -154,17 +155,19 @@ def build(name: str, data: Path | None, build_folder: Path, limit: int | None = 
     for item in located.missing:
         print(f"missing: {item}", file=sys.stderr)
     with work_folder(out) as work:
-        kept = state(work, plan, located, limit)
+        digests = {path: files.sha256(path) for item in located.found for path in (item.path, *beside(item).values())}
+        kept = state(work, plan, located, digests, limit)
         rows = collect(located, plan, kept, out, limit)
         collected = time.monotonic()
         verdicts = settled(rows, located, plan, kept, out)
         with files.written_aside(out, within=work) as aside:
             writing = time.monotonic()
-            account_of_all = manifest(name, plan, located, rows, verdicts) | {"limit": limit}
             written, training = write(rows, verdicts, plan, aside)
             if not written["train.jsonl"] and not any(file.startswith("eval/") for file in written):
-                first = next(rows.rejects(), "none")
-                raise BadInput(f"the recipe {name!r} left no row to write; the first reject: {first['file']}, row {first['row']}: {first['message']}")
+                first = next(rows.rejects(), None)
+                why = f"the first reject: {first['file']}, row {first['row']}: {first['message']}" if first else "check its languages, mix and test sets"
+                raise BadInput(f"the recipe {name!r} left no row to write; {why}")
+            account_of_all = manifest(name, plan, located, digests, rows, verdicts, written) | {"limit": limit}
             columns = ("split", "source", "lang", "kind", "rows")
             account_of_all["rows"] = [dict(zip(columns, (*group, count), strict=True)) for group, count in sorted(training.items())]
             account_of_all["outputs"] = sums(aside, written)
@@ -204,9 +207,9 @@ def main() -> None:
         sys.exit(2)
     report_shortfall(made)
     kept = made["outputs"]
-    tested = sum(entry["rows"] for file, entry in kept.items() if file.startswith("eval/") and "seen_" not in file and not file.endswith("_dev.jsonl"))
+    questions = sum(tested({file: entry["rows"] for file, entry in kept.items()}).values())
     print(
-        f"{out}: {kept['train.jsonl']['rows']:,} train, {kept['validation.jsonl']['rows']:,} validation rows, {tested:,} evaluation questions, "
+        f"{out}: {kept['train.jsonl']['rows']:,} train, {kept['validation.jsonl']['rows']:,} validation rows, {questions:,} evaluation questions, "
         f"{sum(made['rejected'].values()):,} rejected; train.jsonl sha256 {kept['train.jsonl']['sha256'][:16]}"
     )
 

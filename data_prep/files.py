@@ -46,6 +46,12 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict | Reject]]:
                 yield number, Reject(reason="malformed_json", file=path.name, row=number, message=message, content=text)
 
 
+def first_character(path: Path) -> bytes:
+    """The first byte of a text file that is neither white space nor a byte-order mark: it tells a JSON list from an object or lines."""
+    with path.open("rb") as text:
+        return text.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+
+
 def read_rows(path: Path) -> Iterator[tuple[int, dict | Reject]]:
     """Yield (row number from 1, object) of a .jsonl, .json or .parquet file; what is no object comes as a Reject.
 
@@ -55,9 +61,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict | Reject]]:
     if path.suffix == ".parquet":
         yield from _read_parquet(path)
         return
-    with path.open("rb") as text:
-        first = text.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if path.suffix == ".jsonl" or first != b"[":
+    if path.suffix == ".jsonl" or first_character(path) != b"[":
         yield from read_jsonl(path)
         return
     for row, content in enumerate(read_json(path), start=1):

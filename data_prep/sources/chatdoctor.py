@@ -8,7 +8,7 @@ so the recipe names the column (`answer`). The Hub's copies hold the same column
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_prep.files import read_json, read_rows
+from data_prep.files import first_character, read_json, read_rows
 from data_prep.records import BadInput, OpenQuestion, Record, Reject, attempt
 
 
@@ -25,9 +25,6 @@ def read(path: Path, split: str = "train", source: str = "chatdoctor", answer: s
 
 def rows_of(path: Path) -> Iterator[tuple[int, dict | Reject]]:
     """The rows of a JSON list, JSONL or parquet file; BadInput for a .json file that holds one object instead of a list."""
-    if path.suffix == ".json":
-        with path.open("rb") as text:
-            first = text.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-        if first != b"[":
-            raise BadInput(f"{path}: a JSON {type(read_json(path)).__name__}, but ChatDoctor's files are lists of objects")
+    if path.suffix == ".json" and first_character(path) != b"[":
+        raise BadInput(f"{path}: a JSON {type(read_json(path)).__name__}, but ChatDoctor's files are lists of objects")
     return read_rows(path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import ijson
 
-from data_prep.files import read_json, read_rows
+from data_prep.files import first_character, read_json, read_rows
 from data_prep.records import BadInput, MultipleChoice, Record, Reject, attempt
 
 OPTIONS = ["yes", "no", "maybe"]
@@ -73,9 +73,7 @@ def read(path: Path, split: str | None = None, test_ids: str | None = "test_grou
 
 
 def _json(path: Path, streamed: bool) -> Iterator[tuple[int, str, object]]:
-    with path.open("rb") as text:
-        first = text.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if first != b"{" or not streamed:
+    if first_character(path) != b"{" or not streamed:
         questions = read_json(path)
         if not isinstance(questions, dict):
             raise BadInput(f"{path}: a JSON {type(questions).__name__}, but {path.name} is an object keyed by PMID")

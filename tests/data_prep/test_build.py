@@ -147,3 +147,11 @@ def test_a_quick_look(tmp_path: Path) -> None:
     assert built.manifest["limit"] == built.manifest["inputs"][0]["read"] == 10
     whole = run_build(tmp_path / "build", recipe, tmp_path)
     assert whole.manifest["limit"] is None and whole.manifest["inputs"][0]["read"] == 80
+
+
+def test_nothing_left_to_write(tmp_path: Path) -> None:
+    """Good rows of another language only, and no reject to show: a message, not a traceback."""
+    row = {"kind": "qa", "id": "a:en", "origin_id": "a", "lang": "en", "source": "ours", "split": "train", "question": "Why?", "answer": "So."}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    built = build_from(tmp_path, tmp_path, {"reader": "records", "file": "rows.jsonl"}, languages=["ar"])
+    assert built.ended_badly() and "left no row to write; check its languages" in built.said, built.said
