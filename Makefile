@@ -6,6 +6,11 @@ RECIPE ?= tiny
 REPO ?= your-name/$(RECIPE_NAME)
 PUBLISH ?= no
 ROWS ?= 1000000
+IN ?=
+OUT ?=
+ONLY ?=
+LLM_MODEL ?=
+LLM_ROWS ?= 100000
 CONFIG ?= axolotl_configs/tiny.yaml
 NAME := $(basename $(notdir $(CONFIG)))
 # a recipe may be a path; bimed1.3m keeps its dot
@@ -22,8 +27,16 @@ SERVE := .venv-serve/bin/python
 # the questions of a recipe named on the command line; else eval/run.py takes those of the data that the model was trained on
 QUESTIONS := $(if $(filter command line environment,$(origin RECIPE)),--data $(BUILD)/data/$(RECIPE_NAME)/eval)
 
+# a language-model step: over a file of the user's own (IN, OUT), else over the rows of RECIPE. The address and the key of the endpoint are taken from
+# the environment (OPENAI_BASE_URL, OPENAI_API_KEY), never from here: everybody on the machine can read a command line
+LLM = --build $(BUILD) $(if $(LLM_MODEL),--model $(LLM_MODEL)) $(LLM_ARGS)
+OWN = $(IN)$(filter command line,$(origin OUT))
+OWN_ROWS = $(MAIN) -m data_prep.$@ --in $(or $(IN),$(error IN is missing: make $@ IN=rows.jsonl OUT=$(OUT))) \
+	--out $(or $(OUT),$(error OUT is missing: make $@ IN=$(IN) OUT=made.jsonl)) $(LLM)
+RECIPE_ROWS = $(MAIN) -m data_prep.generate $@ --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(LLM)
+
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-main setup-serve data publish-data bench-data train serve eval demo test check lint format clean
+.PHONY: help setup setup-main setup-serve data translate chats publish-data bench-data bench-llm train serve eval demo test check lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,11 +54,20 @@ data: setup-main ## RECIPE (+ DATA=folder of real files) -> BUILD/data/RECIPE: t
 	$(MAIN) -m data_prep.build --recipe $(RECIPE) --build $(BUILD) $(if $(DATA),--data $(DATA)) $(DATA_ARGS)
 	$(MAIN) -m data_prep.card $(BUILD)/data/$(RECIPE_NAME)
 
+translate: setup-main ## English rows -> Arabic through OPENAI_BASE_URL: IN to OUT, or those of RECIPE (ONLY=name,..) to BUILD/generated
+	$(if $(OWN),$(OWN_ROWS),$(RECIPE_ROWS))
+
+chats: setup-main ## multiple-choice questions -> chats through OPENAI_BASE_URL: IN to OUT, or those of RECIPE to BUILD/generated
+	$(if $(OWN),$(OWN_ROWS),$(RECIPE_ROWS))
+
 publish-data: setup-main ## RECIPE and REPO=owner/name -> BUILD/publish/RECIPE: parquet and card; uploads only with PUBLISH=yes
 	$(MAIN) -m data_prep.publish $(BUILD)/data/$(RECIPE_NAME) --repo $(REPO) $(if $(filter yes,$(PUBLISH)),--upload)
 
 bench-data: setup-main ## ROWS synthetic rows through every step of make data: rows a second, memory, against datasketch
 	$(MAIN) -m data_prep.bench --rows $(ROWS) --build $(BUILD)
+
+bench-llm: setup-main ## LLM_ROWS rows through the client of the language-model steps: requests a second, memory, against an endpoint of 200 ms
+	$(MAIN) -m data_prep.bench_llm --rows $(LLM_ROWS) --build $(BUILD)
 
 train: setup-main ## CONFIG -> BUILD/models/NAME: Axolotl QLoRA under DeepSpeed, then merge, then verify
 	$(MAIN) -m axolotl_configs.train $(CONFIG) --build $(BUILD) $(TRAIN_ARGS)

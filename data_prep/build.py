@@ -56,6 +56,15 @@ def work_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(work)
 
 
+def root_of(name: str, plan: recipe.Recipe, data: Path | None) -> Path | None:
+    """The folder that a recipe's files lie in: the samples', or DATA. BadInput where DATA is needed and not given, or is no folder."""
+    if data is None and plan.root == "DATA" and any(source.file for source in plan.sources):
+        raise BadInput(f"the recipe {name!r} reads real files: name their folder with DATA=<folder> (docs/DATA.md lists them)")
+    if data is not None and not data.is_dir():
+        raise BadInput(f"DATA={data}: there is no such folder")
+    return SAMPLES if plan.root == "samples" else data
+
+
 def state(work: Path, plan: recipe.Recipe, located: Located, digests: dict[Path, str], limit: int | None) -> Path:
     """The folder of this very build: same code, recipe, limit, input files, and readers' options. What another build left is removed."""
     parts = [path.read_bytes() for path in sorted(Path(__file__).parent.rglob("*.py"))] + [plan.model_dump_json().encode(), f"{limit}".encode()]
@@ -115,7 +124,7 @@ def manifest(
         entry = {"file": item.file, "sha256": digests[item.path], "reader": item.reader}
         if second := {name: digests[path] for name, path in beside(item).items()}:
             entry["beside"] = second
-        entry |= {"source": item.source.registered, "sources": rows.accounts[shard]["sources"]}
+        entry |= {"source": item.source.registered, "sources": rows.accounts[shard]["sources"], "groups": rows.accounts[shard]["groups"]}
         of = item.entry or item.source
         entry |= {"licence": of.licence, "redistribute": of.redistribute}
         if item.entry:
@@ -147,11 +156,7 @@ def build(name: str, data: Path | None, build_folder: Path, limit: int | None = 
     started = time.monotonic()
     plan = recipe.load(name)
     out = build_folder / "data" / recipe.name_of(name)
-    if data is None and plan.root == "DATA" and any(source.file for source in plan.sources):
-        raise BadInput(f"the recipe {name!r} reads real files: name their folder with DATA=<folder> (docs/DATA.md lists them)")
-    if data is not None and not data.is_dir():
-        raise BadInput(f"DATA={data}: there is no such folder")
-    located = locate(plan, SAMPLES if plan.root == "samples" else data, build_folder / "hub")
+    located = locate(plan, root_of(name, plan, data), build_folder)
     for item in located.missing:
         print(f"missing: {item}", file=sys.stderr)
     with work_folder(out) as work:

@@ -17,7 +17,8 @@ from data_prep.records import BadInput
 
 SPLITS = ("train", "validation")
 ABSENT = {"missing": [], "mix": None, "ratio": None, "deduplication": None, "contamination": None}
-ABSENT_OF_INPUT = {"source": None, "sources": None, "licence": None, "redistribute": None, "terms": None, "hub": None, "expected": None, "beside": {}}
+ABSENT_OF_INPUT = {"source": None, "sources": None, "licence": None, "redistribute": None, "terms": None, "hub": None, "expected": None}
+ABSENT_OF_INPUT |= {"beside": {}, "groups": []}
 OUR_SAMPLES = {"licence": "Apache-2.0", "redistribute": True}  # data_prep/samples, under the licence of the code
 
 
@@ -54,27 +55,44 @@ class Built:
         return [file for file in self.manifest["outputs"] if file.startswith("eval/")]
 
     def withheld(self) -> dict[str, str]:
-        """Record source -> why its rows may not be published. A row knows its source, not its file: one closed input closes the source."""
+        """Part -> why its rows may not be published. A row does not know its file: one closed input closes the whole part, and a closed source what a
+        language model made of it."""
         closed = {}
         for entry in self.manifest["inputs"]:
-            for name in entry["sources"]:
+            for name in entry["parts"]:
                 if entry["redistribute"] is False:
                     closed[name] = f"its terms do not let us pass it on ({entry['terms'] or entry['licence'] or 'no licence stated'})"
                 elif entry["redistribute"] is None:
                     closed.setdefault(name, "nothing says that it may be passed on: neither the registry nor the recipe")
-        return closed
+        of_source = {_part(*group): group[0] for entry in self.manifest["inputs"] for group in entry["groups"]}
+        return {part: closed[source] for part, source in of_source.items() if part in self.known and source in closed} | closed
+
+    @cached_property
+    def sources(self) -> set[str]:
+        """The record sources that the manifest names."""
+        return {name for entry in self.manifest["inputs"] for name in entry["sources"]}
 
     @cached_property
     def known(self) -> set[str]:
-        """The record sources that the manifest names."""
-        return {name for entry in self.manifest["inputs"] for name in entry["sources"]}
+        """The parts that the manifest names: a record source, or source, language and kind of what a language model made from it."""
+        return {name for entry in self.manifest["inputs"] for name in entry["parts"]}
+
+    def part_of(self, row: dict) -> str:
+        """The part that a row belongs to: its source, but for the translations and chats of that source, which have terms of their own."""
+        source = self.source_of(row)
+        part = _part(source, row.get("lang"), row.get("kind", "mcqa"))  # an evaluation row is a question
+        return part if part in self.known else source
 
     def source_of(self, row: dict) -> str:
         """The record source of a row. An evaluation row does not say it: its id opens with it (medqa:test:..), MMLU's with the subject too (mmlu_anatomy)."""
         if row.get("source"):
             return row["source"]
         opening = row["id"].split(":", 1)[0]
-        return max((name for name in self.known if f"{opening}_".startswith(f"{name}_")), key=len, default=opening)
+        return max((name for name in self.sources if f"{opening}_".startswith(f"{name}_")), key=len, default=opening)
+
+
+def _part(source: str, lang: str | None, kind: str) -> str:
+    return f"{source} ({lang}, {kind})"
 
 
 def config_of(file: str) -> tuple[str, str]:
@@ -115,5 +133,7 @@ def complete(manifest: dict) -> dict:
             "terms": entry["terms"] or (known and known.terms),  # as they were when it was built
             "describes": known and known.describes,
         }
+        made = entry["groups"] if known and known.made else []  # by a language model, from rows that bear the same source
+        entry["parts"] = [_part(*group) for group in made] or entry["sources"]
         inputs.append(entry)
     return ABSENT | manifest | {"inputs": inputs}

@@ -26,9 +26,9 @@ METHODS = {
 
 
 def used(built: Built, withheld: dict[str, str] | None = None) -> list[dict]:
-    """The inputs of which rows stand in the data set; in a publication, without those whose sources are all withheld."""
+    """The inputs of which rows stand in the data set; in a publication, without those whose parts are all withheld."""
     inputs = [entry for entry in built.manifest["inputs"] if sum(entry["used"].values())]
-    return [entry for entry in inputs if not withheld or set(entry["sources"]) - withheld.keys()]
+    return [entry for entry in inputs if not withheld or set(entry["parts"]) - withheld.keys()]
 
 
 def licence(inputs: list[dict]) -> dict[str, object]:
@@ -62,7 +62,7 @@ def licences(inputs: list[dict]) -> str:
     for entry in inputs:
         may = {True: "yes", False: "no", None: "not known"}[entry["redistribute"]]
         key = (plain(entry["licence"] or "not stated"), plain(entry["terms"] or ""), may)
-        lines.setdefault(key, []).extend(name for name in entry["sources"] if name not in lines.get(key, []))
+        lines.setdefault(key, []).extend(name for name in entry["parts"] if name not in lines.get(key, []))
     return table(["source", "licence", "terms beside it", "may be passed on"], [[plain(", ".join(names)), *key] for key, names in lines.items()])
 
 
@@ -138,8 +138,10 @@ def contamination(built: Built, withheld: dict[str, str] | None = None) -> str:
 def _quoted(built: Built, hit: dict, side: str, withheld: dict[str, str] | None) -> list[str]:
     """Id and text of one side. A publication quotes only what it may pass on."""
     name, text = hit[f"{side}_id"], hit[f"{side}_text"]
-    source = built.source_of({"id": name})
-    closed = withheld is not None and (source in withheld or source not in built.known)
+    source, lang = built.source_of({"id": name}), name.rsplit(":", 1)[-1]
+    # the id does not say of which kind the row is, so any closed part of its source in its language closes it
+    made = any(part.startswith(f"{source} (") and (f"({lang}, " in part or lang not in ("en", "ar")) for part in withheld or ())
+    closed = withheld is not None and (source in withheld or source not in built.known or made)
     return [plain(name), "(not quoted: its source may not be passed on)" if closed else plain(text, LONGEST)]
 
 

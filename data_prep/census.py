@@ -61,7 +61,7 @@ class Summary:
 
 @dataclass
 class Census:
-    """What was counted. `rows`: (split, source, lang, kind) -> rows; `exchanges`: (lang, kind, exchanges) -> rows; `left_out`: (file, source) -> rows."""
+    """What was counted. `rows`: (split, source, lang, kind) -> rows; `exchanges`: (lang, kind, exchanges) -> rows; `left_out`: (file, part) -> rows."""
 
     rows: Counter = field(default_factory=Counter)
     exchanges: Counter = field(default_factory=Counter)
@@ -109,7 +109,7 @@ def histogram(groups: list[Lengths], edges: np.ndarray) -> np.ndarray:
 
 
 def take(built: Built, tokens: int = TOKENS, withheld: dict[str, str] | None = None) -> Census:
-    """Count the rows of train.jsonl and validation.jsonl, but for those whose source is `withheld` (None: count all of them).
+    """Count the rows of train.jsonl and validation.jsonl, but for those whose part is `withheld` (None: count all of them).
 
     `tokens`: how many rows have their tokens counted, 0 for all; a sample is drawn by language and kind with the recipe's seed.
     """
@@ -123,8 +123,8 @@ def take(built: Built, tokens: int = TOKENS, withheld: dict[str, str] | None = N
             spoken = [asked["value"] + said["value"] for asked, said in zip(turns[::2], turns[1::2], strict=True)]
         except (KeyError, TypeError, ValueError) as error:
             raise BadInput(f"{built.folder / file}, row {number}: not a ShareGPT row ({error!r}); build the data set again") from error
-        if withheld is not None and barred(built, source, withheld):
-            census.left_out[file, source] += 1
+        if withheld is not None and barred(built, part := built.part_of(row), withheld):
+            census.left_out[file, part] += 1
             codes.append(LEFT_OUT)
             continue
         census.rows[Path(file).stem, source, *group] += 1
@@ -135,8 +135,8 @@ def take(built: Built, tokens: int = TOKENS, withheld: dict[str, str] | None = N
     for file in built.sets():
         census.sets[file] = built.manifest["outputs"][file]["rows"]
         if withheld:
-            out = Counter(source for row in built.rows(file) if barred(built, source := built.source_of(row), withheld))
-            census.left_out.update({(file, source): count for source, count in out.items()})
+            out = Counter(part for row in built.rows(file) if barred(built, part := built.part_of(row), withheld))
+            census.left_out.update({(file, part): count for part, count in out.items()})
             census.sets[file] -= out.total()
     chosen = choose(np.frombuffer(codes, np.uint16), groups, tokens, built.manifest["config"].get("seed", 0))
     lengths = _count(built, chosen)
@@ -146,11 +146,11 @@ def take(built: Built, tokens: int = TOKENS, withheld: dict[str, str] | None = N
     return census
 
 
-def barred(built: Built, source: str, withheld: dict[str, str]) -> bool:
-    """Whether rows of this source stay here. A source that no input names has nobody's permission either: it is added to `withheld`."""
-    if source not in withheld and source not in built.known:
-        withheld[source] = "no input of the manifest names it"
-    return source in withheld
+def barred(built: Built, part: str, withheld: dict[str, str]) -> bool:
+    """Whether rows of this part stay here. A part that no input names has nobody's permission either: it is added to `withheld`."""
+    if part not in withheld and part not in built.known:
+        withheld[part] = "no input of the manifest names it"
+    return part in withheld
 
 
 def choose(codes: np.ndarray, groups: dict[Group, int], budget: int, seed: int) -> np.ndarray:

@@ -52,14 +52,14 @@ def _texts(record: Record) -> tuple[list[str], list[list[str]], list[str], list[
     return first, [], [word for turn in others for word in turn], []
 
 
-def _strip(content: object) -> object:
+def strip(content: object) -> object:
     """White space around a text is no part of it; inside nothing is touched."""
     if isinstance(content, str):
         return content.strip()
     if isinstance(content, list):
-        return [_strip(item) for item in content]
+        return [strip(item) for item in content]
     if isinstance(content, dict):
-        return {key: _strip(item) for key, item in content.items()}
+        return {key: strip(item) for key, item in content.items()}
     return content
 
 
@@ -77,8 +77,9 @@ def _entry(record: Record, kind: str, source: int, at: int, start: int, rows: in
 
 
 def collect(rows: Iterable[Record | Reject], folder: Path, answers: list[str]) -> dict:
-    """Write one source's rows into `folder`; returns the account: read, trimmed, rejected by reason, the names of the sources in it."""
-    counts, sources, pending = {"read": 0, "trimmed": 0}, {}, []
+    """Write one source's rows into `folder`; returns the account: read, trimmed, rejected by reason, the names of the sources in it, and the groups
+    (source, language, kind)."""
+    counts, sources, groups, pending = {"read": 0, "trimmed": 0}, {}, set(), []
     rejected: dict[str, int] = {}
     at = start = 0
     with (
@@ -95,13 +96,14 @@ def collect(rows: Iterable[Record | Reject], folder: Path, answers: list[str]) -
                 continue
             kind = next(name for name, record_type in KINDS.items() if isinstance(row, record_type))
             content = row.model_dump(by_alias=True)
-            stripped = _strip(content)
+            stripped = strip(content)
             if stripped != content:
                 counts["trimmed"] += 1
                 row = type(row).model_validate(stripped | {"file": row.file, "row": row.row})
             line = orjson.dumps({"kind": kind, "file": row.file, "row": row.row} | stripped) + b"\n"
             gives = sum(1 for _ in row.sharegpt(answers))
             entry, text = _entry(row, kind, sources.setdefault(row.source, len(sources)), at, start, gives)
+            groups.add((row.source, row.lang, kind))
             pending.append(entry)
             records.write(line)
             words.write(text.tobytes())
@@ -110,7 +112,7 @@ def collect(rows: Iterable[Record | Reject], folder: Path, answers: list[str]) -
                 index.write(np.array(pending, dtype=INDEX).tobytes())
                 pending.clear()
         index.write(np.array(pending, dtype=INDEX).tobytes())
-    account = counts | {"rejected": dict(sorted(rejected.items())), "sources": list(sources)}
+    account = counts | {"rejected": dict(sorted(rejected.items())), "sources": list(sources), "groups": sorted(groups)}
     files.write_json(folder / "account.json", account)
     return account
 

@@ -29,6 +29,11 @@ def _no_key_twice(pairs: list[tuple[str, object]]) -> dict:
     return found
 
 
+def parse(text: str) -> object:
+    """The JSON value of a text; ValueError where it is none, RecursionError where it nests without end."""
+    return json.loads(text, object_pairs_hook=_no_key_twice)
+
+
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict | Reject]]:
     """Yield (line number from 1, object) for each line; a line that is no UTF-8 JSON object comes as a Reject. Empty lines are passed over."""
     with path.open("rb") as lines:
@@ -36,7 +41,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[int, dict | Reject]]:
             if not line.strip():
                 continue
             try:
-                content = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"), object_pairs_hook=_no_key_twice)
+                content = parse(line.decode("utf-8-sig" if number == 1 else "utf-8"))
                 if not isinstance(content, dict):
                     raise ValueError(f"a JSON {type(content).__name__} where an object is needed")
                 yield number, content
@@ -86,7 +91,7 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict]]:
 def read_json(path: Path) -> object:
     """The one JSON value that a file holds; BadInput with the place of the fault where it holds none."""
     try:
-        return json.loads(path.read_text(encoding="utf-8-sig"), object_pairs_hook=_no_key_twice)
+        return parse(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not JSON ({error}); fetch the file again, it may be cut short") from error
 
@@ -114,9 +119,14 @@ def write_jsonl(path: Path, rows: Iterable[dict]) -> int:
     return count
 
 
+def json_text(value: object) -> str:
+    """One JSON value, indented, with real characters."""
+    return json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+
+
 def write_json(path: Path, value: object) -> None:
-    """Write one indented JSON value, with real characters."""
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    """Write one indented JSON value."""
+    path.write_text(json_text(value), encoding="utf-8")
 
 
 def save(path: Path, content: bytes) -> None:
@@ -133,6 +143,30 @@ def save(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             aside.unlink()
         raise BadInput(f"{path}: cannot be written ({error.strerror}); make room, or free the place") from error
+
+
+@contextlib.contextmanager
+def aside(out: Path) -> Iterator[Path]:
+    """A folder beside the file `out` for what is being written; it goes in the end, whatever happens. A full disk becomes a BadInput."""
+    folder = None
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.part-", dir=out.parent))
+        yield folder
+    except OSError as error:
+        if folder is None or error.errno in FULL_DISK or error.errno in (errno.EACCES, errno.EISDIR):
+            raise BadInput(f"{out}: cannot be written ({error.strerror}): nothing was changed; make room or name another file with --out") from error
+        raise
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def put(written: Path, path: Path) -> None:
+    """Let a file that was written aside take the place of `path`."""
+    with written.open("rb") as content:
+        os.fsync(content.fileno())  # a rename must not overtake the data
+    written.replace(path)
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,8 @@
-"""Find the file of each source of a recipe: below DATA, in BUILD/hub from an earlier run, or on the Hugging Face Hub.
+"""Find the file of each source of a recipe: below DATA, in BUILD from an earlier run, or on the Hugging Face Hub.
 
 All sources are looked for before the first one is read, so that a run without network says within seconds what it cannot have, and how to supply
-it. A source of the Hub is kept as one parquet file, BUILD/hub/<source>-<revision>.parquet, which appears when it is whole.
+it. A source of the Hub is kept as one parquet file, BUILD/hub/<source>-<revision>.parquet, which appears when it is whole. What the language-model
+steps made is BUILD/generated/<source>.jsonl.
 """
 
 import os
@@ -52,19 +53,23 @@ class Located:
     missing: list[Missing] = field(default_factory=list)
 
 
-def locate(plan: recipe.Recipe, root: Path | None, hub: Path) -> Located:
-    """Find every source. `root` is DATA or the samples' folder, `hub` the folder of what was fetched.
+def locate(plan: recipe.Recipe, root: Path | None, build: Path, ask: bool = True) -> Located:
+    """Find every source. `root` is DATA or the samples' folder, `build` the folder of all outputs. With `ask` false the Hub is left alone: what is there
+    is found, the rest is missing, and nothing is raised.
 
     A file that the recipe names itself must be there (BadInput). A registered source may be missing: with DATA the others are built and the gap is
     reported; without DATA an unreachable Hub stops the run (BadInput naming each missing source).
     """
-    each = [_below_data(source, root) for source in plan.sources]
+    hub = build / "hub"
+    each = [_below_data(source, root) or _made_here(source, build / "generated") for source in plan.sources]
     asked = dict.fromkeys(_asked(source) for source, found in zip(plan.sources, each, strict=True) if found is None)
-    with ThreadPoolExecutor(16) as pool:  # a Hub that does not answer costs its patience once
-        answers = dict(zip(asked, pool.map(lambda question: _newest(*question) if question else None, asked), strict=True))
+    answers = dict.fromkeys(asked, _NoAnswer("it was not fetched", unreachable=False))
+    if ask:
+        with ThreadPoolExecutor(16) as pool:  # a Hub that does not answer costs its patience once
+            answers = dict(zip(asked, pool.map(lambda question: _newest(*question) if question else None, asked), strict=True))
     each = [found or _on_the_hub(source, hub, answers[_asked(source)]) for source, found in zip(plan.sources, each, strict=True)]
     located = Located([item for item in each if isinstance(item, Found)], [item for item in each if isinstance(item, Missing)])
-    if located.missing and (not located.found or (root is None and any(item.unreachable for item in located.missing))):
+    if ask and located.missing and (not located.found or (root is None and any(item.unreachable for item in located.missing))):
         lines = "\n".join(f"  {item}" for item in located.missing)
         raise BadInput(
             f"{len(located.missing)} of {len(plan.sources)} sources cannot be had:\n{lines}\nput copies below one folder and name it with DATA=<folder>"
@@ -91,6 +96,15 @@ def _below_data(source: recipe.Source, root: Path | None) -> Found | None:
     return None
 
 
+def _made_here(source: recipe.Source, generated: Path) -> Found | None:
+    """What `make translate` or `make chats` wrote for the source, where they did."""
+    entry = registry.entries()[source.registered] if source.registered else None
+    path = generated / f"{source.registered}.jsonl"
+    if entry is None or entry.made is None or not path.is_file():
+        return None
+    return Found(source, path, f"{generated.name}/{path.name}", entry.reader, _options(source, entry, {}), entry)
+
+
 def _options(source: recipe.Source, entry: registry.Entry, of_form: dict[str, object]) -> dict[str, object]:
     return ({"split": entry.split} if entry.split else {}) | of_form | source.reader_options()
 
@@ -109,7 +123,7 @@ def _on_the_hub(source: recipe.Source, hub: Path, answer: "str | _NoAnswer | Non
     if entry.access == "own_copy":
         return Missing(source.name, f"it needs a licence ({entry.licence}) and is never downloaded", place)
     if entry.access == "generated":
-        return Missing(source.name, "made by a language model, not published", place)
+        return Missing(source.name, "made by a language model, not published", f"{place}, or BUILD/generated/{source.name}.jsonl")
     if entry.hub is None:
         return Missing(source.name, "not on the Hub in a form that loads", place)
     kept = sorted(hub.glob(f"{source.name}-{(entry.hub.revision or '')[:12]}*.parquet"), key=lambda path: path.stat().st_mtime_ns)

@@ -28,7 +28,7 @@ OURS = ["README.md", "LICENSE.md", "manifest.json", "data/*", "eval/*", "figures
 
 
 def prepare(built: Built, repo: str, out: Path, tokens: int = census.TOKENS, shard: int = shards.SHARD) -> tuple[census.Census, dict[str, str]]:
-    """Write the folder `out`, which appears when it is whole; returns what was counted and the sources withheld. Raises BadInput."""
+    """Write the folder `out`, which appears when it is whole; returns what was counted and the parts withheld. Raises BadInput."""
     withheld = built.withheld()
     counted = census.take(built, tokens, withheld)
     if not counted.rows and not any(counted.sets.values()):
@@ -54,7 +54,7 @@ def prepare(built: Built, repo: str, out: Path, tokens: int = census.TOKENS, sha
 
 
 def _kept(built: Built, file: str, withheld: dict[str, str]) -> Iterator[dict]:
-    return (row for row in built.rows(file) if not census.barred(built, built.source_of(row), withheld))
+    return (row for row in built.rows(file) if not census.barred(built, built.part_of(row), withheld))
 
 
 def tell(out: Path, counted: census.Census, withheld: dict[str, str], repo: str, public: bool) -> None:
@@ -65,10 +65,10 @@ def tell(out: Path, counted: census.Census, withheld: dict[str, str], repo: str,
         print(f"  {path.stat().st_size:>13,} bytes  {path.relative_to(out)}")
     print(f"  {sum(path.stat().st_size for path in found):>13,} bytes  in {len(found)} files; {counted.total:,} training and validation rows")
     left = Counter()
-    for (_, source), rows in counted.left_out.items():
-        left[source] += rows
-    for source, rows in sorted(left.items()):
-        print(f"left out: {rows:,} rows of {source}: {withheld[source]}")
+    for (_, part), rows in counted.left_out.items():
+        left[part] += rows
+    for part, rows in sorted(left.items()):
+        print(f"left out: {rows:,} rows of {part}: {withheld[part]}")
     if not left:
         print("left out: no row")
 

@@ -8,13 +8,8 @@ sides, message, and the field of an object). Rows that cannot be judged go to <o
 """
 
 import argparse
-import contextlib
-import errno
 import json
-import os
-import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -87,23 +82,6 @@ def _shape(text: Text) -> str | None:
     return None
 
 
-@contextlib.contextmanager
-def _aside(out: Path) -> Iterator[Path]:
-    """A folder beside `out` for what is being written; it goes in the end, whatever happens. A full disk becomes a BadInput."""
-    aside = None
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=f".{out.name}.part-", dir=out.parent))
-        yield aside
-    except OSError as error:
-        if aside is None or error.errno in files.FULL_DISK or error.errno in (errno.EACCES, errno.EISDIR):
-            raise BadInput(f"{out}: cannot be written ({error.strerror}): nothing was changed; make room or name another file with --out") from error
-        raise
-    finally:
-        if aside is not None:
-            shutil.rmtree(aside, ignore_errors=True)
-
-
 def _checked(source: Path, limit: int | None, account: Account, rejected: TextIO | None = None) -> Iterator[dict]:
     """The rows of a file that can be judged; the others are counted, and written to `rejected`."""
     for number, (row, content) in enumerate(files.read_jsonl(source)):
@@ -135,7 +113,7 @@ def judge(source: Path, out: Path, threshold: int = LINE, limit: int | None = No
     if not source.is_file():
         raise BadInput(f"{source}: there is no such file; name a JSONL file of rows with id, en and ar with --in")
     account, repeats = Account(), Repeats()
-    with _aside(out) as aside:
+    with files.aside(out) as aside:
         judged, rejected = aside / "judged", aside / "rejected"
         with files.open_lines(judged) as to, files.open_lines(rejected) as rejects:
             for row in tqdm(_checked(source, limit, account, rejects), unit=" pairs", disable=None):
@@ -152,14 +130,11 @@ def judge(source: Path, out: Path, threshold: int = LINE, limit: int | None = No
                     row["flags"] += repeats.flags(row)
                     _write(row | {"score": score(row["flags"])}, to, threshold, account)
             judged = aside / "again"
-        for path in (judged, rejected):
-            with path.open("rb") as written:
-                os.fsync(written.fileno())  # a rename must not overtake the data
         if account.rejected:
-            rejected.replace(rejected_beside(out))
+            files.put(rejected, rejected_beside(out))
         else:
             rejected_beside(out).unlink(missing_ok=True)  # an earlier run's would be taken for this one's
-        judged.replace(out)
+        files.put(judged, out)
     return account
 
 

@@ -133,13 +133,15 @@ def check_options(en: list[str], ar: list[str]) -> Iterator[Flag]:
         if first != number and fold(en[first]).strip(" .") != fold(en[number]).strip(" ."):
             yield flagged("options_same", "error", f"{en[first]} | {en[number]}", option, "two options have become one text") | field
     english, arabic = [read(text, "en") for text in en], [read(text, "ar") for text in ar]
-    moved = []
-    for number, words in enumerate(english):
-        fits = [_fit(words, other) for other in arabic]
-        best = max(range(len(fits)), key=lambda place: (fits[place], place == number))
+    moved, fits = [], [[_fit(words, other) for other in arabic] for words in english]
+    for number, fit in enumerate(fits):
+        best = max(range(len(fit)), key=lambda place: (fit[place], place == number))
         # its own place says nothing of it, another place what no other option says
-        if fits[best] >= 0.5 and fits[number] == 0 and best != number and _fit(english[best], arabic[best]) < fits[best]:
+        if fit[best] >= 0.5 and fit[number] == 0 and best != number and fits[best][best] < fit[best]:
             moved.append(f"{number + 1} at {best + 1}")
+        # each of two says more of the other than of itself
+        elif swapped := [other for other in range(len(fit)) if fit[other] > fit[number] and fits[other][number] > fits[other][other]]:
+            moved.append(f"{number + 1} at {swapped[0] + 1}")
     if moved:
         yield flagged("options_order", "error", " | ".join(en), " | ".join(ar), "options stand in another order: " + ", ".join(moved)) | field
 

@@ -178,6 +178,12 @@ class Chat(Record):
 KINDS: dict[str, type[Record]] = {"mcqa": MultipleChoice, "qa": OpenQuestion, "chat": Chat}
 
 
+def as_row(record: Record) -> dict:
+    """A record in this project's own form, as data_prep/sources/records.py reads it; fields that are not there are left out."""
+    kind = next(name for name, kind in KINDS.items() if type(record) is kind)
+    return {"kind": kind, **record.model_dump(by_alias=True, exclude_none=True)}
+
+
 class Reject(_Strict):
     """A row that was not used: why, where it stands and what to do about it. Written to rejected/<reason>.jsonl."""
 

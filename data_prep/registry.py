@@ -2,7 +2,7 @@
 
 A recipe takes a source by its name (`from: medmcqa_train`). What the row says decides where the rows come from: the first of its local files
 that lies below DATA, else the Hub at the pinned revision. A source that needs a licence or a login, or that is made by a language model, is
-never downloaded: the user's own copy is read, or the source is reported as missing.
+never downloaded: the user's own copy is read, or what `make translate` and `make chats` wrote, or the source is reported as missing.
 """
 
 from functools import cache
@@ -40,6 +40,14 @@ class Local(_Strict):
     rows: int | None = None
 
 
+class Made(_Strict):
+    """How a generated source comes about: the step, and the `source` of the English records that it takes. A translation keeps the kind of a record,
+    a chat is made from a multiple-choice question."""
+
+    step: Literal["translate", "chats"]
+    sources: list[str] = Field(min_length=1)
+
+
 class Entry(_Strict):
     """One source. `split` is null where the reader decides row by row, `lang` is that of its rows, `expected` what its owner
     counts (null where that differs from release to release)."""
@@ -57,6 +65,7 @@ class Entry(_Strict):
     expected: int | None = Field(gt=0)
     columns: list[str]
     hub: Hub | None = None
+    made: Made | None = None
     local: list[Local] = Field(min_length=1)
     supply: str
 
@@ -65,6 +74,21 @@ class Entry(_Strict):
         if self.access in ("own_copy", "generated") and self.hub is not None:
             raise ValueError(f"a source with access {self.access} is never downloaded, so it has no hub")
         return self
+
+    @model_validator(mode="after")
+    def _says_how_it_is_made(self) -> "Entry":
+        if (self.access == "generated") != (self.made is not None):
+            raise ValueError("a source with access generated says by `made` how it comes about, and no other does")
+        if self.made and (self.made.step == "chats") != (self.kind == "chat"):
+            raise ValueError(f"the step {self.made.step} makes no rows of the kind {self.kind}")
+        if self.made and self.made.step == "translate" and self.lang != "ar":
+            raise ValueError("the step translate writes Arabic")
+        return self
+
+    @property
+    def made_from(self) -> str | None:
+        """The kind of the records that a generated source is made from."""
+        return self.made and ("mcqa" if self.made.step == "chats" else self.kind)
 
 
 @cache

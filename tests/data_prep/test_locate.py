@@ -168,6 +168,22 @@ def test_a_download_that_fails_is_told(like_the_hub: Path) -> None:
     assert list(out.parent.iterdir()) == []
 
 
+def test_what_a_model_made_is_found_below_data_first(tmp_path: Path) -> None:
+    """A file that the user put below DATA stands before what was made here. Without either it is missing, and nobody asks the Hub."""
+    plan = recipe.Recipe.model_validate(
+        {"description": "x", "root": "DATA", "mcqa_answers": ["letter"], "sources": [{"from": "medqa_ar"}, {"from": "medquad"}]}
+    )
+    data, build = tmp_path / "data", tmp_path / "build"
+    assert [item.source for item in locate.locate(plan, data, build, ask=False).missing] == ["medqa_ar", "medquad"]
+    for folder in (build, data):
+        (folder / "generated").mkdir(parents=True)
+        (folder / "generated" / "medqa_ar.jsonl").touch()
+        for root in (data, None):
+            (item,) = locate.locate(plan, root, build, ask=False).found
+            wanted = folder if root else build
+            assert (item.path, item.file) == (wanted / "generated" / "medqa_ar.jsonl", "generated/medqa_ar.jsonl")
+
+
 def test_what_was_fetched_is_not_fetched_again(tmp_path: Path) -> None:
     """A second run needs no network for what the first one fetched, pinned or not."""
     hub = tmp_path / "hub"

@@ -143,6 +143,31 @@ def test_nothing_that_may_be_published(tmp_path: Path, redistribute: bool | None
     assert not (tmp_path / "publish").exists()
 
 
+def test_what_a_model_made_is_judged_by_itself(tmp_path: Path) -> None:
+    """Translations and chats bear the source of the row that they come from: they stay here, and the English rows of that source do not.
+    What was made of a closed source is closed in any case, also where a user's own file of it says otherwise."""
+
+    def made(name: str, *groups: list[str]) -> dict:
+        return source(name, False, "the rows'", registered=name) | {"sources": sorted({of for of, _, _ in groups}), "groups": groups}
+
+    kept = [row(n, "medqa", "en", "mcqa", f"Kept {n}?", "Yes.") for n in range(3)] + [row(9, "medqa", "ar", "qa", "باق؟", "نعم.")]
+    gone = [row(1, "medqa", "ar", "mcqa", SECRET, "لا."), row(1, "medqa", "en", "chat", SECRET, "No."), row(1, "hospice", "ar", "qa", SECRET, "لا.")]
+    rows = {"train.jsonl": [kept[0], *gone, *kept[1:]], "validation.jsonl": [], "eval/medqa_en.jsonl": [question("medqa:test:1", "medqa", "en")]}
+    rows |= {"eval/seen_en.jsonl": [question("medqa:train:0001", "medqa", "en")], "eval/seen_ar.jsonl": [question("medqa:train:0001", "medqa", "ar")]}
+    inputs = [source("medqa", True, "MIT"), source("hospice", False, "by contract"), source("ours", True, "MIT") | {"sources": ["hospice"]}]
+    inputs += [made("medqa_ar", ["medqa", "ar", "mcqa"]), made("chats_en", ["medqa", "en", "chat"]), made("single_turn_ar", ["hospice", "ar", "qa"])]
+    folder = write_small(tmp_path / "data" / "small", rows, inputs=inputs)
+    ran = publish(folder)
+    assert ran.code == 0, ran.said
+    prepared = tmp_path / "publish" / "small"
+    assert loaded(prepared, None, tmp_path / "cache") == {"train": kept}
+    assert loaded(prepared, "seen_en", tmp_path / "cache") == {"train": rows["eval/seen_en.jsonl"]} and not (prepared / "eval" / "seen_ar").exists()
+    for part, count in (("medqa (ar, mcqa)", 2), ("medqa (en, chat)", 1), ("hospice (ar, qa)", 1)):
+        assert f"left out: {count} rows of {part}: its terms do not let us pass it on" in ran.said
+    card = (prepared / "README.md").read_text(encoding="utf-8")
+    assert SECRET not in card and [line[0] for line in tables(section(card, "Licence"))[0]] == ["medqa"]
+
+
 BAD = {
     "no owner": ("rows", lambda folder: None, ("--repo 'rows': write owner/name",)),
     "no name for the Hub": ("some one/rows", lambda folder: None, ("--repo 'some one/rows'",)),

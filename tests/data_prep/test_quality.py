@@ -1,5 +1,6 @@
 """The rules that judge a translation, one by one: what must pass, what must be flagged and by which rule, and the number parser by its properties."""
 
+import itertools
 import json
 import re
 from collections import Counter
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_prep.quality import LINE, check
+from data_prep.quality_check import check_options
 from data_prep.quality_numbers import quantities
 from data_prep.quality_words import number, read
 from tests.data_prep.conftest import ROOT
@@ -224,3 +226,18 @@ def test_the_page_names_every_rule() -> None:
     listed = set(re.findall(r"`([a-z_]+)`", page))
     code = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "data_prep").glob("quality_*.py")))
     assert set(re.findall(r'flagged\(\s*"([a-z_]+)"', code)) <= listed
+
+
+def test_swapped_options_are_seen() -> None:
+    """Two options that changed places make another answer the right one. 70% of the swaps in our samples are seen by this rule, the rest is the scorer's."""
+    found = swaps = alarms = 0
+    with (ROOT / "data_prep" / "samples" / "mcqa.jsonl").open(encoding="utf-8") as lines:
+        for sample in map(json.loads, lines):
+            en, ar = sample["en"]["options"], sample["ar"]["options"]
+            alarms += any(flag["rule"] == "options_order" for flag in check_options(en, ar))
+            for one, other in itertools.combinations(range(len(ar)), 2):
+                swapped = list(ar)
+                swapped[one], swapped[other] = ar[other], ar[one]
+                swaps += 1
+                found += any(flag["rule"] == "options_order" for flag in check_options(en, swapped))
+    assert alarms == 0 and found / swaps > 0.68

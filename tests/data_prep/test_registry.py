@@ -110,6 +110,34 @@ def test_the_page_on_the_data_says_what_the_registry_says() -> None:
         assert not entry.terms or entry.terms in page
 
 
+def test_what_a_model_makes_says_from_what() -> None:
+    """The command that makes it, and origins that some reader gives: a slip here would be a file without rows. UMLS may go to nobody's endpoint."""
+    given = {form.options.get("source") or "_".join(filter(None, (e.reader, form.options.get("part")))) for e in ENTRIES.values() for form in e.local}
+    made = {name: entry for name, entry in ENTRIES.items() if entry.made}
+    assert set(made) == set(PAPER) and "umls" in given
+    for name, entry in made.items():
+        assert set(entry.made.sources) <= given - {"umls"}
+        assert name.endswith(f"_{entry.lang}") and f"make {entry.made.step} RECIPE=.. ONLY={name}" in entry.supply
+        assert entry.local[0].file == f"generated/{name}.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("medmcqa_ar", {"made": None}, "says by `made` how it comes about"),
+        ("medquad", {"made": {"step": "translate", "sources": ["medquad"]}}, "no other does"),
+        ("chats_en", {"made": {"step": "translate", "sources": ["medmcqa"]}}, "translate makes no rows of the kind chat"),
+        ("medqa_ar", {"lang": "en"}, "translate writes Arabic"),
+        ("medqa_ar", {"made": {"step": "invent", "sources": ["medqa"]}}, "'translate' or 'chats'"),
+    ],
+)
+def test_how_it_is_made_must_make_sense(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, changes: dict, words: str) -> None:
+    (tmp_path / "registry.yaml").write_text(yaml.safe_dump({name: ENTRIES[name].model_dump() | changes}), encoding="utf-8")
+    monkeypatch.setattr(registry, "FILE", tmp_path / "registry.yaml")
+    with pytest.raises(BadInput, match=f"registry.yaml, {name}: .*{words}"):
+        registry.entries.__wrapped__()
+
+
 def test_a_recipe_takes_sources_by_name(tmp_path: Path) -> None:
     """MedMCQA's validation set is tested on without a word in the recipe, and the recipe may still say otherwise."""
     text = "description: x\nroot: DATA\nmcqa_answers: [letter]\nsources:\n  - {from: medmcqa_validation}\n  - {from: medquad, split: validation}\n"

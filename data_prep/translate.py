@@ -1,0 +1,263 @@
+"""Translate English records into Arabic field by field, score each translation, and do it again with what was found until it is good enough.
+
+    OPENAI_BASE_URL=http://127.0.0.1:8000/v1 python -m data_prep.translate --in rows.jsonl --out rows_ar.jsonl --model NAME
+
+In: English records in this project's own form (data_prep/sources/records.py). One request translates all texts of a row under one schema with a key for
+each (question, option_1, .., explanation, turn_1, ..), so no text can vanish; the index of the right answer never goes to the model. The rules of
+data_prep/quality_check.py judge the Arabic, a second request scores it from 0 to 100, and what both found goes into the next round's request. The first
+round that reaches both lines ends the loop; the best one is kept. Out, each in files beside --out:
+- accepted (--out itself): Arabic records in the same form, with `made` (step, by, prompts, score, rules, rounds, round);
+- review (.review.jsonl): `why` is benchmark (every row of a test or dev split), low_score, sampled (a seeded share of the others) or repeats (the same
+  Arabic stands for other English in this file). A row holds `en` and `ar` by field, `score`, `rules` (score, flags with evidence), `feedback`, all
+  `rounds`, and `record`, the Arabic record as it would be accepted;
+- failed (.failed.jsonl) and unread (.unread.jsonl): with the reason.
+Source: the figure described in docs/PAPER.md under "Data" (translate, score 0-100 in a loop; low scores and a random part of the high ones to doctors, the
+others accepted; A to D become أ ب ج د). Threshold, rounds, share and prompts are ours. For research only, not for clinical use: no doctor has read what
+is accepted here.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
+
+from data_prep import llm_run, prompts, quality_check
+from data_prep.answers import Percent
+from data_prep.llm import Ask
+from data_prep.llm_options import within
+from data_prep.llm_run import Job, Outcome, Planned
+from data_prep.quality_check import LINE, Checked, check
+from data_prep.quality_file import Repeats
+from data_prep.records import Chat, MultipleChoice, OpenQuestion, Record, Reject, as_row
+
+THRESHOLD, ROUNDS, REVIEW_SHARE, SEED = 80, 3, 0.1, 17  # ours
+PROMPTS = ("translate", "translate_again", "score")
+FILES = {"accepted": "", "review": "review", "failed": "failed"}
+SCORE_ROOM = 1024  # 120 words of feedback that quote Arabic at a token a letter
+# Arabic has 0.91 characters for one of English (the 1,536 pairs of TICO-19). Under Mixtral's tokenizer, near a token a letter, these are 0.84 tokens for a
+# character of English, and never more than 1.94 in texts of over 30 characters. 16,000: what many services let an answer have at most
+RATIO, ROOM, ROOM_PER_CHARACTER, MOST_ROOM = 0.91, 512, 2, 16_000
+STAND_IN = "يشكو المريض من ألم في الصدر منذ يومين، ولا يعاني من الحمى. "
+_HERE = Path(__file__).parent
+_RULES = [*_HERE.glob("quality_[cnstw]*.py"), *(_HERE / "words").iterdir(), _HERE / "wording.py"]
+
+
+def _filled(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; write the whole Arabic of this text")
+    return text
+
+
+# as validators, not as pattern, minimum and maximum: of these keywords some strict modes know nothing, and some match a pattern against the whole text
+_Arabic = Annotated[str, AfterValidator(_filled)]
+
+
+class Score(BaseModel):
+    """What the scoring request answers. The feedback comes first, so that the number follows from it."""
+
+    model_config = ConfigDict(extra="forbid")
+    feedback: str
+    score: Percent
+
+
+class Limits(NamedTuple):
+    """What decides the outcome of a row besides the answers."""
+
+    threshold: int = THRESHOLD
+    rounds: int = ROUNDS
+    review_share: float = REVIEW_SHARE
+    seed: int = SEED
+
+
+class Round(NamedTuple):
+    """One translation with what was found of it."""
+
+    arabic: Record
+    rules: Checked
+    score: int
+    feedback: str
+
+    def passes(self, limits: Limits) -> bool:
+        """Whether the model's score and the rules' both reach their lines."""
+        return self.score >= limits.threshold and self.rules.score >= LINE
+
+    def remarks(self) -> list[str]:
+        """What the next round is told: the model's words, then each flag of the rules with its evidence."""
+        said = [self.feedback.strip()] if self.feedback.strip() else []
+        for flag in self.rules.flags:
+            name, _, number = flag.get("field", "").partition(".")
+            where = f"{name.removesuffix('s')}_{number}" if number else name
+            evidence = "; ".join(f"{side}: {flag['evidence'][key]}" for side, key in (("English", "en"), ("Arabic", "ar")) if flag["evidence"][key])
+            said.append(f"{where}: {flag['message']} ({evidence})")
+        return said or [f"The reviewer gave {self.score} of 100 and no reason: compare every sentence."]
+
+    def written(self) -> dict:
+        """As it stands among the `rounds` of a row for review."""
+        return {"score": self.score, "rules": self.rules.score, "feedback": self.feedback, "ar": nested(self.arabic)}
+
+
+def texts(record: Record) -> dict[str, str]:
+    """The texts of a record by the keys under which they are translated, in reading order."""
+    if isinstance(record, Chat):
+        return {f"turn_{number}": turn.value for number, turn in enumerate(record.turns, start=1)}
+    if isinstance(record, OpenQuestion):
+        return {"question": record.question, "answer": record.answer}
+    options = {f"option_{number}": option for number, option in enumerate(record.options, start=1)}
+    found = {"context": record.context, "question": record.question} | options | {"explanation": record.explanation}
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def in_arabic(record: Record, arabic: dict[str, str]) -> Record:
+    """The Arabic record: the English one with its texts exchanged; all else (the right answer, split, origin) stays. The id ends in :ar."""
+    fields = record.model_dump(by_alias=True) | {"id": f"{record.id.removesuffix(':en')}:ar", "lang": "ar"}
+    if isinstance(record, Chat):
+        fields["turns"] = [turn | {"value": arabic[f"turn_{number}"]} for number, turn in enumerate(fields["turns"], start=1)]
+    else:
+        if isinstance(record, MultipleChoice):
+            fields["options"] = [arabic[f"option_{number}"] for number in range(1, len(record.options) + 1)]
+        fields |= {name: text for name, text in arabic.items() if name in fields}
+    return type(record)(**fields)
+
+
+def nested(record: Record) -> dict:
+    """The texts of a record as the rules and the review take them: `question`, `options` (a list), .., or `turns` (from, value)."""
+    names = {"context", "question", "options", "explanation", "turns"} | ({"answer"} if isinstance(record, OpenQuestion) else set())
+    return record.model_dump(by_alias=True, include=names, exclude_none=True)
+
+
+@lru_cache
+def schema(names: tuple[str, ...]) -> type[BaseModel]:
+    """The form of an answer with these keys, all of them required and none empty."""
+    return create_model("Translation", __config__=ConfigDict(extra="forbid"), **dict.fromkeys(names, (_Arabic, ...)))
+
+
+def room(english: dict[str, str]) -> int:
+    """The tokens that the Arabic of these texts may take."""
+    return min(ROOM + ROOM_PER_CHARACTER * sum(map(len, english.values())), MOST_ROOM)
+
+
+def _json(value: object) -> str:
+    """Texts as they stand in a prompt: inside JSON nothing that a patient wrote ends the quotation."""
+    return json.dumps(value, ensure_ascii=False, indent=0)
+
+
+async def _round(record: Record, ask: Ask, before: Round | None) -> Round:
+    english = texts(record)
+    if before is None:
+        prompt, words = prompts.load("translate"), {}
+    else:
+        prompt, words = prompts.load("translate_again"), {"arabic": _json(texts(before.arabic)), "feedback": _json(before.remarks())}
+    answer = await ask(prompt, schema(tuple(english)), {"english": _json(english)} | words, room(english))
+    arabic = in_arabic(record, answer.model_dump())
+    both = {"english": _json(english), "arabic": _json(texts(arabic))}
+    said = await ask(prompts.load("score"), Score, both, SCORE_ROOM)
+    return Round(arabic, check(nested(record), nested(arabic)), said.score, said.feedback)
+
+
+def drawn(seed: int, name: str) -> float:
+    """A number from 0 to 1 that follows from seed and id alone, so that neither order nor company of a row decides who reads it."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:6]) / 2**48
+
+
+async def work(record: Record, ask: Ask, limits: Limits) -> Outcome:
+    """One row from start to end. The outcome holds all that a reviewer needs, also of an accepted row: `sift` may still send it to review."""
+    rounds: list[Round] = []
+    while len(rounds) < limits.rounds and not (rounds and rounds[-1].passes(limits)):
+        rounds.append(await _round(record, ask, rounds[-1] if rounds else None))
+        if rounds[-1] in rounds[:-1]:
+            del rounds[-1]  # what was said changed nothing: the next request would be an earlier one, word for word, and the journal has its answer
+            break
+    # the lines differ where --threshold is not 80: a round that reaches both goes before one that is better by the lower of its scores; max takes the first
+    best = max(rounds, key=lambda one: (one.passes(limits), min(one.score, one.rules.score), one.score))
+    if record.split in ("test", "dev"):
+        why = "benchmark"
+    elif not best.passes(limits):
+        why = "low_score"
+    else:
+        why = "sampled" if drawn(limits.seed, record.id) < limits.review_share else None
+    used = [name for name in PROMPTS if name != "translate_again" or len(rounds) > 1]
+    made = {"step": "translate", "by": ask.model, "prompts": {name: prompts.load(name).version for name in used}}
+    arabic, row = best.arabic, as_row(best.arabic)
+    return Outcome(
+        "review" if why else "accepted",
+        {"id": arabic.id, "origin_id": arabic.origin_id, "kind": row["kind"], "source": arabic.source, "split": arabic.split, "why": why}
+        | {"score": best.score, "rules": best.rules._asdict(), "feedback": best.feedback, "en": nested(record), "ar": nested(arabic)}
+        | {"record": row, "rounds": [one.written() for one in rounds]}
+        | {"made": made | {"score": best.score, "rules": best.rules.score, "rounds": len(rounds), "round": rounds.index(best) + 1}},
+    )
+
+
+def sift(outcomes: Callable[[], Iterator[Outcome]]) -> Iterator[Outcome]:
+    """The outcomes of a file in order as they are written: accepted rows bare, those whose Arabic also stands for other English to review."""
+    repeats = Repeats()
+    for name, row in outcomes():
+        if name in ("accepted", "review"):
+            repeats.add(row["id"], row["en"], row["ar"])
+    if found := repeats.find():
+        repeats.examples(row for name, row in outcomes() if name in ("accepted", "review"))
+    for name, row in outcomes():
+        if name in ("accepted", "review"):
+            flags = list(repeats.flags(row)) if found else []
+            if name == "accepted" and any(flag["severity"] == "error" for flag in flags):
+                name, row = "review", row | {"why": "repeats"}
+            if name == "accepted":
+                row = row["record"] | {"made": row["made"]}
+            elif flags:
+                flags = row["rules"]["flags"] + flags
+                row = row | {"rules": Checked(quality_check.score(flags), flags)._asdict()}
+        yield Outcome(name, row)
+
+
+def plan(record: Record) -> Iterator[Planned]:
+    """The requests of one round, for --dry-run; a row that is not good enough at once takes more."""
+    english = texts(record)
+    arabic = _json({name: (STAND_IN * (len(text) // len(STAND_IN) + 1))[: max(1, round(RATIO * len(text)))] for name, text in english.items()})
+    yield Planned(prompts.load("translate"), schema(tuple(english)), {"english": _json(english)}, room(english), arabic)
+    yield Planned(prompts.load("score"), Score, {"english": _json(english), "arabic": arabic}, SCORE_ROOM, '{"feedback": "", "score": 95}')
+
+
+def fits(record: Record) -> Reject | None:
+    """Why a record cannot be translated: it is not English, or its id does not say so (two ids could become one)."""
+    if record.lang != "en":
+        reason, message = "other_language", f"lang is {record.lang!r}: only English is translated; leave the row out"
+    elif not record.id.endswith(":en"):
+        reason, message = "invalid_id", f"the id {record.id!r} does not end in :en, which becomes :ar; add it"
+    else:
+        return None
+    return Reject(reason=reason, file=record.file, row=record.row, message=message, content=record.model_dump(by_alias=True))
+
+
+def job(limits: Limits = Limits()) -> Job:  # noqa: B008 (a tuple of numbers)
+    """The step as data_prep/llm_run.py runs it."""
+    versions = {name: prompts.load(name).version for name in PROMPTS}
+    return Job(
+        name="translate",
+        work=lambda record, ask: work(record, ask, limits),
+        settings=limits._asdict() | {"line": LINE, "prompts": versions},
+        files=FILES,
+        plan=plan,
+        fits=fits,
+        sift=sift,
+        code=(Path(__file__), *sorted(_RULES), *(prompts.FOLDER / f"{name}.yaml" for name in PROMPTS)),
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threshold", type=within(int, 0, 100), default=THRESHOLD, help="the model's score from which a row is accepted (%(default)s)")
+    parser.add_argument("--rounds", type=within(int, 1, 20), default=ROUNDS, help="translations of a row at most (%(default)s)")
+    parser.add_argument("--review-share", type=within(float, 0, 1), default=REVIEW_SHARE, help="share of the good rows that people read (%(default)s)")
+    parser.add_argument("--seed", type=int, default=SEED, help="of that share (%(default)s)")
+    llm_run.add_options(parser)
+    args = parser.parse_args(arguments)
+    return llm_run.main(job(Limits(args.threshold, args.rounds, args.review_share, args.seed)), args)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
