@@ -36,7 +36,7 @@ OWN_ROWS = $(MAIN) -m data_prep.$@ --in $(or $(IN),$(error IN is missing: make $
 RECIPE_ROWS = $(MAIN) -m data_prep.generate $@ --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(LLM)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-main setup-serve data translate chats publish-data bench-data bench-llm train serve eval demo test check lint format clean
+.PHONY: help setup setup-main setup-serve data translate chats publish-data bench-data bench-llm train serve eval demo test proof check lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -91,6 +91,9 @@ demo: setup ## the whole job, tiny: data, train, a chat turn in each language ov
 
 test: setup ## the tests, at most 15 minutes on 2 cores
 	$(MAIN) -m pytest $(TEST_ARGS)
+
+proof: setup ## the slow tests at full size: 10,000 rows against a failing endpoint, 20 kills, 340,000 bad rows
+	FAULTY_ROWS=10000 KILLS=20 BAD_ROW_FILES=200 $(MAIN) -m pytest tests/data_prep/test_llm_run.py tests/data_prep/test_bad_input.py tests/data_prep/test_every_reader.py
 
 check: setup-main ## every configuration against Axolotl's schema and our rules, without a GPU
 	$(MAIN) -m axolotl_configs.check

@@ -123,8 +123,14 @@ def test_killed_at_any_moment(undisturbed: Path, tmp_path: Path) -> None:
     with serving(script=SCRIPT, log=folder / "log", latency=0.03) as url:
         rng, kept, lost = random.Random(11), 0, 0
         for _ in range(KILLS):
+            before = len(arrivals(folder / "log"))
             process = start(folder, url, "--concurrency", 4)
-            time.sleep(rng.uniform(0.9, 0.9 + 4 / KILLS))  # a start takes about a second, the rest of the work is spread over the kills
+            if rng.random() < 0.2:  # some kills hit the start
+                time.sleep(rng.uniform(0, 1))
+            else:  # the work takes some 3 s, spread over the kills
+                while len(arrivals(folder / "log")) == before and process.poll() is None:
+                    time.sleep(0.01)
+                time.sleep(rng.uniform(0, 3 / KILLS))
             process.kill()
             process.communicate()
             if (folder / "journal.sqlite").exists():
