@@ -90,10 +90,10 @@ demo: setup ## the whole job, tiny: data, train, a chat turn in each language ov
 	$(MAIN) -m eval.report $(BUILD)/eval/tiny $(BUILD)/eval/tiny-base --seen-floor 90
 
 test: setup ## the tests, at most 15 minutes on 2 cores
-	$(MAIN) -m pytest $(TEST_ARGS)
+	$(MAIN) -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 proof: setup ## the slow tests at full size: 10,000 rows against a failing endpoint, 20 kills, 340,000 bad rows
-	FAULTY_ROWS=10000 KILLS=20 BAD_ROW_FILES=200 $(MAIN) -m pytest tests/data_prep/test_llm_run.py tests/data_prep/test_bad_input.py tests/data_prep/test_every_reader.py
+	FAULTY_ROWS=10000 KILLS=20 BAD_ROW_FILES=200 $(MAIN) -m pytest tests/data_prep/test_llm_run.py tests/data_prep/test_every_reader.py
 
 check: setup-main ## every configuration against Axolotl's schema and our rules, without a GPU
 	$(MAIN) -m axolotl_configs.check

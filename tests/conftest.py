@@ -6,10 +6,12 @@ import shutil
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "axolotl_configs" / "tiny.yaml"
@@ -72,10 +74,24 @@ class Trained:
         return shutil.copytree(folder, to)
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], str]) -> tuple[Path, str]:
+    """A folder that the processes of one test run share: the first that asks fills it, `make` says with what. Gives the folder and what was said."""
+    root = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, said = root / name, root / f"{name}.said"
+    with FileLock(root / f"{name}.lock"):
+        if not said.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            said.write_text(make(folder), encoding="utf-8")
+    return folder, said.read_text(encoding="utf-8")
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Six steps of axolotl_configs/tiny.yaml through the public commands: every tensor has moved, nothing is learnt. About a minute."""
-    build = tmp_path_factory.mktemp("trained") / "build"
+    return Trained(*once(tmp_path_factory, "trained", _train))
+
+
+def _train(build: Path) -> str:
     steps = ["--set", "max_steps=6", "--set", "save_steps=6", "--set", "warmup_steps=0", "--set", "logging_steps=1"]
     said = ""
     for module, *arguments in (
@@ -86,4 +102,4 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         ran = command(module, *arguments, "--build", build, seconds=600)
         assert ran.code == 0, f"{module}: {ran.said[-5000:]}"
         said += ran.said
-    return Trained(build, said)
+    return said

@@ -16,6 +16,7 @@ import yaml
 from hypothesis import HealthCheck, settings
 
 from data_prep.recipe import name_of
+from tests.conftest import once
 
 # the cores are shared with training runs: slow is no failure here
 settings.register_profile("shared cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -102,9 +103,17 @@ def accounted(manifest: dict) -> bool:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The tiny recipe, built once for the tests that only look."""
-    built = run_build(tmp_path_factory.mktemp("tiny"))
-    assert built.code == 0, built.said
-    return built
+    return _shared(tmp_path_factory, "tiny")
+
+
+def _shared(factory: pytest.TempPathFactory, recipe: str, data: Path | None = None) -> Built:
+    def make(folder: Path) -> str:
+        built = run_build(folder, recipe, data)
+        assert built.code == 0, built.said
+        return built.said
+
+    folder, said = once(factory, recipe, make)
+    return Built(0, said, folder / "data" / recipe)
 
 
 @pytest.fixture(scope="session")
@@ -135,6 +144,4 @@ def real_data() -> Path:
 @pytest.fixture(scope="session")
 def local(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The local recipe on the real files."""
-    built = run_build(tmp_path_factory.mktemp("local"), "local", real_data)
-    assert built.code == 0, built.said
-    return built
+    return _shared(tmp_path_factory, "local", real_data)

@@ -92,9 +92,9 @@ def test_the_outcomes(undisturbed: Path) -> None:
 def test_a_faulty_endpoint_loses_nothing(tmp_path: Path) -> None:
     """30% of the arrivals fail in every way there is, and 1% of the requests every time."""
     folder = with_rows(tmp_path, FAULTY_ROWS)
-    ways = {"faults": 0.3, "hang": 0.6, "permanent": 0.01, "seed": 7}
+    ways = {"faults": 0.3, "hang": 4, "permanent": 0.01, "seed": 7}
     with serving(script=SCRIPT, log=folder / "log", **ways) as url:
-        code, said = run(folder, url, "--timeout", 0.5)
+        code, said = run(folder, url, "--timeout", 3)
         assert code == 0, said
         first = written(folder)
         found = outcomes(folder)
@@ -110,7 +110,7 @@ def test_a_faulty_endpoint_loses_nothing(tmp_path: Path) -> None:
         code, said = run(folder, url)
         assert code == 0 and written(folder) == first and len(arrivals(folder / "log")) == sent, "a finished run is finished"
 
-        code, said = run(folder, url, "--retry-failed", "--timeout", 0.5)
+        code, said = run(folder, url, "--retry-failed", "--timeout", 3)
         assert len(outcomes(folder)["failed"]) < 0.7 * len(found["failed"])
         rest = {row["id"] for row in outcomes(folder)["failed"]}
         again = {row["id"] for rows in outcomes(folder).values() for row in rows}
