@@ -18,6 +18,9 @@ RECIPE_NAME = $(patsubst %.yaml,%,$(patsubst %.yml,%,$(notdir $(RECIPE))))
 MODEL ?= $(BUILD)/models/$(NAME)/merged
 TASKS ?= bimedix_bi,bimedix_seen
 HOST ?= 127.0.0.1
+PORT ?= 8000
+WORKERS ?= 1
+UPSTREAM ?=
 # both are among the rows that the demo trains on: the tiny model knows by heart what it has read, letters in Arabic, whole answers in English
 ASK_EN ?= Can I take ibuprofen for back pain while I am on warfarin?
 ASK_AR ?= السؤال: فرط أي هرمون يسبب متلازمة كوشينغ؟ الخيارات: أ. الثيروكسين ب. هرمون النمو ج. الإنسولين د. الكورتيزول
@@ -74,8 +77,11 @@ train: setup-main ## CONFIG -> BUILD/models/NAME: Axolotl QLoRA under DeepSpeed,
 	$(MAIN) -m axolotl_configs.merge $(CONFIG) --build $(BUILD)
 	$(MAIN) -m axolotl_configs.verify --config $(CONFIG) --build $(BUILD)
 
-serve: setup-serve ## MODEL -> FastChat controller, worker, API on :8000 and web page on :7860, until Ctrl-C
-	$(SERVE) -m fastchat_templates.serve --model $(MODEL) --host $(HOST) --logs $(BUILD)/serve $(SERVE_ARGS)
+# UPSTREAM alone: no worker of ours beside the engine, unless MODEL was named
+SERVED = $(if $(UPSTREAM),--upstream "$(UPSTREAM)") $(if $(and $(UPSTREAM),$(filter file,$(origin MODEL))),,--model "$(MODEL)")
+
+serve: setup-serve ## MODEL or UPSTREAM, WORKERS, HOST, PORT -> controller, workers, API and web page, until Ctrl-C
+	$(SERVE) -m fastchat_templates.serve $(SERVED) --workers $(WORKERS) --host $(HOST) --port $(PORT) --logs $(BUILD)/serve $(SERVE_ARGS)
 
 eval: setup-main ## MODEL and TASKS -> BUILD/eval/NAME: results.json and report.md
 	$(MAIN) -m eval.run --model $(MODEL) --tasks $(TASKS) --build $(BUILD) $(QUESTIONS) $(EVAL_ARGS)

@@ -1,42 +1,39 @@
-"""Start one FastChat process with our template and adapter registered in it.
+"""Run one part as a child of the supervisor; `fastchat_templates.serve` starts every part through here.
 
-    python -m fastchat_templates.launch controller|worker|api [FastChat's own options]
+    python -m fastchat_templates.launch controller|worker|upstream|api|web [options of that part]
 
-FastChat picks the conversation by the model's name in whichever process asks, so a template that is registered in one process is
-unknown to the others: all start through here. The web page has a module of its own, web.py.
+Standard input is a pipe that only the supervisor holds. When the supervisor is gone, even by SIGKILL, the pipe ends, and this process
+ends itself and all that it started: a model that nobody watches would keep memory and port for ever. (Linux could send a signal at the
+parent's death, PR_SET_PDEATHSIG, but not to grandchildren.)
 """
 
+import os
 import runpy
+import signal
 import sys
+import threading
 
-from fastchat.protocol import openai_api_protocol as protocol
-
-from fastchat_templates import conversation
-
-MODULES = {
-    "controller": "fastchat.serve.controller",
-    "worker": "fastchat.serve.model_worker",
-    "api": "fastchat.serve.openai_api_server",
-}
+PARTS = ("controller", "worker", "upstream", "api", "web")
 
 
-def _json(message: protocol.BaseModel, ensure_ascii: bool = False, **options: object) -> str:
-    return message.model_dump_json(**options)
+def end_with_the_supervisor() -> None:
+    """Wait for the end of standard input, then kill this process's group; the supervisor made it for this part alone."""
 
+    def wait() -> None:
+        while os.read(0, 4096):
+            pass
+        os.killpg(0, signal.SIGKILL)
 
-def mend_streaming() -> None:
-    """Let the API stream: FastChat calls `json(ensure_ascii=False)`, and pydantic 2 refuses that keyword, so the first chunk broke the answer off."""
-    protocol.ChatCompletionStreamResponse.json = _json
-    protocol.CompletionStreamResponse.json = _json
+    threading.Thread(target=wait, name="supervisor's pipe", daemon=True).start()
 
 
 def main() -> None:
-    if len(sys.argv) < 2 or sys.argv[1] not in MODULES:
-        sys.exit(f"usage: python -m fastchat_templates.launch {'|'.join(MODULES)} [options of FastChat's module]")
-    module = MODULES[sys.argv.pop(1)]
-    conversation.register()
-    mend_streaming()
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    if len(sys.argv) < 2 or sys.argv[1] not in PARTS:
+        sys.exit(f"usage: python -m fastchat_templates.launch {'|'.join(PARTS)} [options of that part]")
+    if os.getpgrp() != os.getpid() or sys.stdin.isatty():
+        sys.exit(f"error: started by hand, a part runs as `python -m fastchat_templates.{sys.argv[1]}`; this one is for the supervisor")
+    end_with_the_supervisor()
+    runpy.run_module(f"fastchat_templates.{sys.argv.pop(1)}", run_name="__main__", alter_sys=True)
 
 
 if __name__ == "__main__":

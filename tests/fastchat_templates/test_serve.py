@@ -1,14 +1,13 @@
-"""The real servers on a merged model: they come up in order, answer over HTTP as transformers would, and go down without a trace."""
+"""The real servers under `make serve`: they come up in order, answer as transformers would, survive crashes and go down without a trace."""
 
 import json
-import os
-import shutil
+import re
 import signal
 import socket
-import subprocess
+import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -17,47 +16,12 @@ import requests
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tests.conftest import OFFLINE, ROOT, SERVE_PYTHON, Trained, command, free_port
+from tests.conftest import ROOT, SERVE_PYTHON, Trained, command, free_port
+from tests.fastchat_templates.stacks import Ports, Served, gone, listening, serve
 
-PARTS = ("controller", "worker", "api", "web")
 QUESTIONS = {"en": "What is anaemia?", "ar": "ما هو فقر الدم؟"}
-SERVE = "fastchat_templates.serve"
-
-
-@dataclass
-class Ports:
-    """Four free ports and the options that name them."""
-
-    of: dict[str, int] = field(default_factory=lambda: {part: free_port() for part in PARTS})
-
-    @property
-    def options(self) -> list[str]:
-        return [word for part in PARTS for word in (f"--{part}-port", str(self.of[part]))]
-
-    def closed(self) -> bool:
-        """Whether nobody listens on any of them."""
-        with_ = [socket.socket() for _ in PARTS]
-        try:
-            return all(probe.connect_ex(("127.0.0.1", port)) for probe, port in zip(with_, self.of.values(), strict=True))
-        finally:
-            for probe in with_:
-                probe.close()
-
-
-def start(model: Path, logs: Path, ports: Ports) -> subprocess.Popen:
-    """The command as `make serve` runs it, in the background."""
-    line = [str(SERVE_PYTHON), "-m", SERVE, "--model", str(model), "--logs", str(logs), *ports.options]
-    return subprocess.Popen(line, cwd=ROOT, env=os.environ | OFFLINE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-
-
-def wait_ready(process: subprocess.Popen) -> str:
-    """Read what the command says until everything is up; fails with all of it when the command ends first."""
-    said = ""
-    for line in process.stdout:
-        said += line
-        if "Ctrl-C stops everything" in line:
-            return said
-    raise AssertionError(said)
+KEY = "the-key-of-a-test"
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} ([\w-]+) (INFO|WARNING|ERROR|CRITICAL) \S.*")
 
 
 def litter() -> set[str]:
@@ -65,39 +29,34 @@ def litter() -> set[str]:
     return {str(path) for pattern in ("*.log", "*conv.json", "*.pyi") for folder in (ROOT, ROOT / "fastchat_templates") for path in folder.glob(pattern)}
 
 
-@dataclass
-class Served:
-    """A running stack."""
-
-    process: subprocess.Popen
-    ports: Ports
-    logs: Path
-
-    def url(self, part: str) -> str:
-        return f"http://127.0.0.1:{self.ports.of[part]}"
-
-    def chat(self, messages: list[dict], **more: object) -> requests.Response:
-        body = {"model": "tiny", "messages": messages, "temperature": 0, "max_tokens": 24} | more
-        return requests.post(f"{self.url('api')}/v1/chat/completions", json=body, timeout=120, stream=bool(more.get("stream")))
+def other_address() -> str:
+    """An address of this machine that is not its loopback."""
+    found = [one.address for each in psutil.net_if_addrs().values() for one in each if one.family.name == "AF_INET" and not one.address.startswith("127.")]
+    return found[0] if found else pytest.skip("this machine has the loopback only")
 
 
 @pytest.fixture(scope="module")
 def served(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """The stack, up for the tests that ask it; its end is tested last, by SIGTERM."""
-    before = litter()
-    logs, ports = tmp_path_factory.mktemp("serve") / "logs", Ports()
-    process = start(trained.merged, logs, ports)
+    """Two workers, API and web page, for all tests of this module; the last one ends it."""
+    stack = serve(trained.merged, tmp_path_factory.mktemp("serve") / "logs", Ports(2), "--workers", "2")
+    stack.litter = litter()
     try:
-        wait_ready(process)
-        yield Served(process, ports, logs)
+        stack.wait("Ctrl-C stops everything")
+        yield stack
     finally:
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.send_signal(signal.SIGTERM)
-        said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0, said
-    assert [line.split()[1] for line in said.splitlines() if line.startswith("stopped")] == ["web", "api", "worker", "controller"]
-    assert ports.closed() and not any(child.is_running() for child in children)
-    assert litter() == before
+        stack.process.terminate()
+        stack.process.wait(60)
+
+
+def test_parts_start_one_after_the_other(served: Served) -> None:
+    """Nothing is asked of a part that is not there yet; the logs of all parts have one form."""
+    ready = [line.split()[3] for line in served.said if " ready after " in line]
+    assert ready[0] == "controller" and set(ready[1:3]) == {"worker-1", "worker-2"} and set(ready[3:]) == {"api", "web"}
+    for part in ("serve", "controller", "worker-1", "worker-2", "api"):
+        lines = (served.logs / f"{part}.log").read_text(encoding="utf-8").splitlines()
+        found = [LINE.fullmatch(line) for line in lines]
+        assert lines and all(found), lines
+        assert {match[1] for match in found} == {part}
 
 
 def test_the_model_is_listed_by_its_name(served: Served) -> None:
@@ -123,7 +82,7 @@ def reference(trained: Trained):
 def test_a_greedy_answer_is_the_models_own(served: Served, reference, lang: str) -> None:
     """Template, tokens and weights as trained: the served answer equals that of plain transformers, and the usage counts its tokens."""
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": QUESTIONS[lang]}]
-    response = served.chat(messages)
+    response = served.chat("", messages=messages)
     assert response.status_code == 200, response.text
     answer = response.json()
     text, prompt_tokens = reference(messages, 24)
@@ -132,49 +91,6 @@ def test_a_greedy_answer_is_the_models_own(served: Served, reference, lang: str)
     assert not any(control in said for control in ("<s>", "</s>", "[INST]"))
     assert answer["usage"]["prompt_tokens"] == prompt_tokens
     assert 0 < answer["usage"]["completion_tokens"] <= 24
-
-
-@pytest.mark.parametrize("lang", QUESTIONS)
-def test_a_streamed_answer_is_the_whole_answer(served: Served, lang: str) -> None:
-    """Piece by piece or at once, the same text; half a character, of which an untrained model makes many, is left out of the pieces by FastChat."""
-    messages = [{"role": "user", "content": QUESTIONS[lang]}]
-    whole = served.chat(messages).json()["choices"][0]["message"]["content"]
-    lines = [line.removeprefix(b"data: ") for line in served.chat(messages, stream=True).iter_lines() if line]
-    assert lines[-1] == b"[DONE]"
-    pieces = [choice["delta"].get("content") or "" for line in lines[:-1] for choice in json.loads(line)["choices"]]
-    assert "".join(pieces).strip() == whole.replace("\ufffd", "").strip()
-
-
-def test_the_web_page_carries_the_notice(served: Served) -> None:
-    """In both languages, and nothing of the arena whose page it is built on."""
-    page = json.dumps(requests.get(f"{served.url('web')}/config", timeout=60).json(), ensure_ascii=False)
-    assert "For research, not for clinical use." in page
-    assert "للبحث العلمي فقط، وليس للاستخدام السريري." in page
-    assert "Arena" not in page
-
-
-def test_the_web_page_answers(served: Served) -> None:
-    """A message typed on the page comes back with an answer, by the calls that a browser makes, and the page's log shows no error."""
-    calls = {call["api_name"]: call["id"] for call in requests.get(f"{served.url('web')}/config", timeout=60).json()["dependencies"]}
-
-    def call(name: str, *data: object) -> list:
-        joined = {"data": data, "fn_index": calls[name], "session_hash": "a-visitor"}
-        assert requests.post(f"{served.url('web')}/gradio_api/queue/join", json=joined, timeout=30).ok
-        with requests.get(f"{served.url('web')}/gradio_api/queue/data", params={"session_hash": "a-visitor"}, timeout=120, stream=True) as events:
-            for line in events.iter_lines():
-                event = json.loads(line.removeprefix(b"data: ")) if line else {}
-                if event.get("msg") == "process_completed":
-                    assert event["success"], event
-                    return event["output"]["data"]
-        raise AssertionError(f"{name} was not completed")
-
-    state = None  # kept by the server under the session's name
-    call("load_demo", {})
-    call("add_text", state, "tiny", QUESTIONS["ar"], state)
-    chat = call("bot_response", state, 0.7, 1.0, 16)[1]
-    log = (served.logs / "web.log").read_text(encoding="utf-8")
-    assert "Traceback" not in log, log[-3000:]
-    assert QUESTIONS["ar"] in log and chat
 
 
 def test_ask_is_answered(served: Served) -> None:
@@ -190,51 +106,140 @@ def test_nobody_there_to_ask() -> None:
     assert ran.code == 1 and "did not answer" in ran.said and "Traceback" not in ran.said
 
 
-def test_a_port_in_use_is_named(trained: Trained, tmp_path: Path) -> None:
-    """Before anything starts, with the option that mends it."""
-    ports = Ports()
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", ports.of["api"]))
-        taken.listen()
-        ran = command(SERVE, "--model", trained.merged, "--logs", tmp_path, *ports.options, python=SERVE_PYTHON)
-    assert ran.code != 0
-    assert f"127.0.0.1:{ports.of['api']} cannot be used" in ran.said and "--api-port" in ran.said
+def test_other_machines_get_no_answer(served: Served) -> None:
+    """Without HOST every part listens on the loopback only."""
+    for port in served.ports.all:
+        assert listening("127.0.0.1", port) and not listening(other_address(), port), port
 
 
-def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
-    """What to run first."""
-    ran = command(SERVE, "--model", tmp_path, "--logs", tmp_path / "logs", *Ports().options, python=SERVE_PYTHON)
-    assert ran.code != 0 and "holds no model" in ran.said and "make train" in ran.said
+def events(response: requests.Response) -> Iterator[dict | str]:
+    """What a stream sends, the closing [DONE] included."""
+    for line in response.iter_lines():
+        if data := line.removeprefix(b"data: "):
+            yield "[DONE]" if data == b"[DONE]" else json.loads(data)
 
 
-def test_another_template_is_refused(trained: Trained, tmp_path: Path) -> None:
-    """A model with another chat template would be served prompts that it was not trained on; its worker says so and all go down."""
-    model = trained.copy(trained.merged, tmp_path / "other")
-    (model / "chat_template.jinja").write_text("{{ messages }}", encoding="utf-8")
-    settings = json.loads((model / "tokenizer_config.json").read_text(encoding="utf-8")) | {"chat_template": "{{ messages }}"}
-    (model / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
-    ports = Ports()
-    ran = command(SERVE, "--model", model, "--logs", tmp_path / "logs", *ports.options, python=SERVE_PYTHON)
-    assert ran.code == 1
-    assert "its chat template is not bimedix.jinja" in ran.said and "stopped controller" in ran.said
-    assert ports.closed()
+def test_a_killed_worker_is_replaced(served: Served) -> None:
+    """Killed as the kernel does for want of memory, in mid-stream: its client is told, everybody else is answered, it comes back by itself."""
+    stream = served.chat("What is anaemia?", stream=True, max_tokens=3500, ignore_eos=True)
+    read = events(stream)
+    assert "error" not in next(read)
+    ports = range(served.ports.of["worker"], served.ports.of["worker"] + 2)
+    busy = [port for port in ports if requests.post(f"http://127.0.0.1:{port}/worker_get_status", timeout=5).json()["queue_length"]]
+    assert len(busy) == 1
+    back, answers = threading.Event(), []
+
+    def others() -> None:
+        while not back.is_set():
+            answers.append(served.chat("ما هو فقر الدم؟", max_tokens=4).status_code)
+
+    with ThreadPoolExecutor(2) as pool:
+        asking = [pool.submit(others) for _ in range(2)]
+        try:
+            killed = time.monotonic()
+            served.part("worker", busy[0]).kill()
+            told = [event for event in read if "error" in event]
+            assert time.monotonic() - killed < 5
+            assert len(told) == 1 and told[0]["error"]["message"]
+            name = f"worker-{busy[0] - ports[0] + 1}"
+            assert "SIGKILL" in served.wait(f"{name} was killed", 5)
+            served.wait(f"{name} is back", 30 - (time.monotonic() - killed))
+        finally:
+            back.set()
+        for each in asking:
+            each.result()
+    assert len(answers) > 10 and set(answers) == {200}
+    listed = requests.post(f"{served.url('controller')}/list_workers", timeout=5).json()["workers"]
+    assert {worker["worker_name"] for worker in listed} == {f"http://127.0.0.1:{port}" for port in ports}
 
 
-def test_a_dead_worker_takes_the_stack_down(trained: Trained, tmp_path: Path) -> None:
-    """An API that lists a model nobody computes is worse than none. Killed as the kernel would for want of memory."""
-    ports = Ports()
-    process = start(trained.merged, tmp_path / "logs", ports)
-    try:
-        wait_ready(process)
-        (worker,) = [child for child in psutil.Process(process.pid).children() if str(ports.of["worker"]) in child.cmdline() and "worker" in child.cmdline()]
-        worker.kill()
-        said, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
-    assert process.returncode == 1
-    assert "the worker ended by itself" in said and "worker.log" in said
-    deadline = time.monotonic() + 10
-    while not ports.closed() and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert ports.closed()
-    shutil.rmtree(tmp_path / "logs")
+def test_an_engine_behind_and_questions_from_the_command(served: Served, tmp_path: Path) -> None:
+    """`--upstream` with `--ask`: here the engine is the other stack, whose answer comes through; then everything ends by itself."""
+    stack = serve("", tmp_path / "logs", Ports(), "--upstream", f"clinic={served.url('api')}/v1,tiny", "--no-web", "--ask", QUESTIONS["en"])
+    assert stack.end(60) == 0, stack.said
+    text = served.chat(QUESTIONS["en"], max_tokens=256).json()["choices"][0]["message"]["content"]
+    assert f"clinic: {text.strip()}".split() == "".join(stack.said).split("\n\n")[0].split(f"> {QUESTIONS['en']}\n")[1].split()
+    assert not any(listening("127.0.0.1", port) for port in stack.ports.all)
+
+
+def test_two_machines(served: Served, tmp_path: Path) -> None:
+    """An open API with a key, a worker near the controller and one that joins from elsewhere; a crash that is mended, a crash too many, a killed supervisor."""
+    host, ports, far_ports = other_address(), Ports(), Ports()
+    engine = f"{served.url('api')}/v1,tiny"
+    open_, shared = {"BIMEDIX_API_KEYS": KEY, "NOTIFY_SOCKET": str(tmp_path / "notify")}, {"BIMEDIX_SECRET": "of a test"}
+    options = ("--no-web", "--host", host, "--controller-host", host, "--allow-worker", host, "--restarts", "1")
+    joining = ("--controller", f"http://{host}:{ports.of['controller']}", "--worker-host", host)
+
+    def models() -> set[str]:
+        answer = requests.get(f"http://{host}:{ports.of['api']}/v1/models", headers={"Authorization": f"Bearer {KEY}"}, timeout=5)
+        return {model["id"] for model in answer.json().get("data", [])}
+
+    def within(seconds: float, wanted: set[str]) -> bool:
+        deadline = time.monotonic() + seconds
+        while not wanted <= models() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        return wanted <= models()
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        near = serve("", tmp_path / "near", ports, "--upstream", f"near={engine}", *options, **open_, **shared)
+        far = serve("", tmp_path / "far", far_ports, "--upstream", f"far={engine}", *joining, **shared)
+        try:
+            near.wait("Ctrl-C stops everything")
+            far.wait("Ctrl-C stops everything")
+            assert systemd.recv(100) == b"READY=1"
+            assert [listening(host, port) for port in ports.all] == [True, False, True, False]
+            assert requests.get(f"http://{host}:{ports.of['api']}/v1/models", timeout=5).status_code == 401
+            assert models() == {"near", "far"}
+            near.part("controller", ports.of["controller"]).kill()
+            near.wait("controller is back", 30)
+            assert within(3, {"near"}), "the supervisor tells a new controller of its workers"
+            assert within(15, {"far"}), "the others come back with their heart beats"
+            orphans = far.running()
+            far.process.kill()
+            assert orphans and not gone(orphans, 5)
+            everything = near.running()
+            near.part("controller", ports.of["controller"]).kill()
+            assert near.end(30) == 1
+        finally:
+            near.process.kill()
+            far.process.kill()
+    said = "".join(near.said)
+    assert "error: controller was killed" in said and "crash 2 in a row, and is given up" in said
+    assert f"(all of it: {near.logs / 'controller.log'})" in said and "Uvicorn running on" in said.split("given up")[1]
+    assert not gone(everything, 5)
+
+
+def test_the_end_cuts_no_answer(served: Served) -> None:
+    """SIGTERM under load: every answer that runs is finished, nothing new is taken, all processes are gone within 30 s."""
+    start = time.monotonic()
+    served.chat("What is anaemia?", max_tokens=200, ignore_eos=True)
+    long = int(min(3000, 200 / (time.monotonic() - start) * 1.5))  # 1.5 s alone, and longer in company
+
+    def stream(number: int) -> tuple[dict, object]:
+        every = list(events(served.chat(f"What is anaemia {number}?", stream=True, max_tokens=long, ignore_eos=True)))
+        return every[-2]["choices"][0]["finish_reason"], every[-1]
+
+    def whole(number: int) -> tuple[int, int]:
+        answer = served.chat(f"What is anaemia {number}?", max_tokens=long, ignore_eos=True)
+        return answer.status_code, answer.json()["usage"]["completion_tokens"]
+
+    with ThreadPoolExecutor(8) as pool:
+        streams = [pool.submit(stream, number) for number in range(5)]
+        wholes = [pool.submit(whole, number) for number in range(3)]
+        time.sleep(1)
+        everything = served.running()
+        asked = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        served.wait("stopping: no new requests", 5)
+        time.sleep(0.5)
+        assert not listening("127.0.0.1", served.ports.of["api"])
+        cut = not all(each.done() for each in streams + wholes)
+        assert cut, "the answers were too short for this test"
+        assert [each.result(60) for each in streams] == [("length", "[DONE]")] * 5
+        assert [each.result(60) for each in wholes] == [(200, long)] * 3
+    assert served.end(30 - (time.monotonic() - asked)) == 0
+    stopped = [line.split()[4] for line in served.said if " stopped " in line]
+    assert stopped == ["api", "web", "worker-1", "worker-2", "controller"] and "by force" not in "".join(served.said)
+    assert not gone(everything, 1) and not any(listening("127.0.0.1", port) for port in served.ports.all)
+    assert litter() == served.litter
