@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from data_prep.files import written_aside
-from eval import load, shapes
+from eval import load
 
 COLUMNS = {"first_token": "first token", "between_tokens": "token to token", "pauses": "piece to piece", "whole_answer": "whole answer"}
 NOTE = (
@@ -132,7 +132,12 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    text = shapes.measure(args.out) if args.shapes else measure(args)
+    if args.shapes:
+        from eval import shapes  # torch and transformers: seconds that a load generator does not need
+
+        text = shapes.measure(args.out)
+    else:
+        text = measure(args)
     print(text)
     print(f"{args.out}: speed.md, speed.json" + ("" if args.shapes else ", speed.svg, speed.png"))
 
