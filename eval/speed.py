@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from data_prep.files import written_aside
+from data_prep.files import BadInput, written_aside
 from eval import load
 
 COLUMNS = {"first_token": "first token", "between_tokens": "token to token", "pauses": "piece to piece", "whole_answer": "whole answer"}
@@ -38,7 +38,7 @@ def table(found: dict[str, dict]) -> str:
 
 
 def figure(found: dict[str, dict], folder: Path) -> None:
-    """Throughput and the three latencies over the number of clients, as SVG and PNG; bars of p50 with p95 and p99 above are lines here."""
+    """Throughput and three latencies over the number of clients, as SVG and PNG. Latencies on a logarithmic axis: servers differ by factors of 50."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -46,6 +46,7 @@ def figure(found: dict[str, dict], folder: Path) -> None:
 
     pyplot.rcParams["svg.hashsalt"] = "speed"  # the same figure from the same numbers
     drawing, axes = pyplot.subplots(1, 4, figsize=(15, 3.6), layout="constrained")
+    every = sorted({row["clients"] for result in found.values() for row in result["levels"]})
     styles = {"p50": "-", "p95": "--", "p99": ":"}
     for colour, (name, result) in zip([f"C{i % 10}" for i in range(len(found))], found.items(), strict=True):
         rows = result["levels"]
@@ -54,17 +55,23 @@ def figure(found: dict[str, dict], folder: Path) -> None:
         for axis, key in zip(axes[1:], ("first_token", "between_tokens", "whole_answer"), strict=True):
             for p, style in styles.items():
                 values = [1000 * row[key].get(p, float("nan")) for row in rows]
-                axis.plot(clients, values, style, marker=".", color=colour, label=f"{name} {p}")
+                axis.plot(clients, values, style, marker=".", color=colour)
     for axis, title in zip(
         axes, ["tokens/s, all clients together", *(f"{COLUMNS[key]}, ms" for key in ("first_token", "between_tokens", "whole_answer"))], strict=True
     ):
-        axis.set(title=title, xlabel="clients")
-        axis.set_ylim(bottom=0)
+        axis.set(title=title, xlabel="clients", xscale="log")
+        axis.set_xticks(every, labels=every, minor=False)
+        axis.minorticks_off()
         axis.grid(alpha=0.3)
+        if axis is not axes[0]:
+            axis.set_yscale("log")
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("")
+    axes[0].set_ylim(bottom=0)
     axes[0].legend()
-    axes[1].legend(fontsize="small")
+    drawing.suptitle("line p50, dashes p95, dots p99", y=0, va="top", fontsize="medium")
     for kind in ("svg", "png"):
-        drawing.savefig(folder / f"speed.{kind}", dpi=150, metadata={"Date": None} if kind == "svg" else None)
+        drawing.savefig(folder / f"speed.{kind}", dpi=150, bbox_inches="tight", metadata={"Date": None} if kind == "svg" else None)
     pyplot.close(drawing)
 
 
@@ -132,12 +139,17 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    if args.shapes:
-        from eval import shapes  # torch and transformers: seconds that a load generator does not need
+    if args.out.is_dir() and (others := [path.name for path in args.out.iterdir() if path.stem != "speed"]):
+        sys.exit(f"error: {args.out} is replaced as a whole, and it holds {others[0]}: name another folder with --out")
+    try:
+        if args.shapes:
+            from eval import shapes  # torch and transformers: seconds that a load generator does not need
 
-        text = shapes.measure(args.out)
-    else:
-        text = measure(args)
+            text = shapes.measure(args.out)
+        else:
+            text = measure(args)
+    except BadInput as error:
+        sys.exit(f"error: {error}")
     print(text)
     print(f"{args.out}: speed.md, speed.json" + ("" if args.shapes else ", speed.svg, speed.png"))
 

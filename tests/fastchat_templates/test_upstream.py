@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import openai
 import pytest
@@ -159,6 +160,16 @@ def test_the_api_tells_it_in_openais_shape(stack: Guarded) -> None:
     """A full engine is a 429 to the client."""
     with pytest.raises(openai.RateLimitError):
         stack.openai().completions.create(model="big", prompt="429", max_tokens=5)
+
+
+def test_speed_measures_a_real_stack(stack: Guarded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """eval.speed, whose other tests ask a server of their own, against the real model."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEYS[0])
+    options = ("--clients", "1,3", "--requests", "3", "--tokens", "8", "--ignore-eos", "--out", tmp_path / "speed")
+    ran = command("eval.speed", f"near={stack.url('api')}/v1", *options)
+    assert ran.code == 0, ran.said
+    levels = json.loads((tmp_path / "speed" / "speed.json").read_text(encoding="utf-8"))["servers"]["near"]["levels"]
+    assert [(row["tokens"], row["tokens_exact"], row["failed"]) for row in levels] == [(24, True, 0), (24, True, 0)]
 
 
 def test_a_model_that_the_engine_lacks_is_named(engine: Engine, trained: Trained) -> None:
