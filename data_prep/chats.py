@@ -119,18 +119,13 @@ def course(record: Record, limits: Limits) -> Course:
     return Course(exchanges, draw.randint(2, exchanges) if draw.random() < limits.switch_share else None)
 
 
-def _json(value: object) -> str:
-    """As it stands in a prompt: inside JSON nothing that is quoted ends the quotation."""
-    return json.dumps(value, ensure_ascii=False, indent=0)
-
-
 def words_of(record: MultipleChoice, plan: Course, lang: Lang) -> dict[str, str]:
     """What every prompt is told: the question without letters, how many exchanges, the language of each."""
     others = [option for place, option in enumerate(record.options) if place != record.answer]
     source = {"context": record.context, "question": record.question, "right_answer": record.options[record.answer], "other_answers": others}
     source = {name: text for name, text in (source | {"explanation": record.explanation}).items() if text}
     languages = "; ".join(f"exchange {number}: {NAMES[of]}" for number, of in enumerate(plan.langs(lang), start=1))
-    return {"source": _json(source), "exchanges": str(plan.exchanges), "languages": languages}
+    return {"source": prompts.quoted(source), "exchanges": str(plan.exchanges), "languages": languages}
 
 
 def _room(langs: list[Lang]) -> int:
@@ -143,7 +138,7 @@ async def _write(record: MultipleChoice, ask: Ask, plan: Course, lang: Lang, num
     if before is None:
         return await ask(prompts.load("chat"), Written, words, room)
     wrong = [failure["message"] for failure in failures]
-    words |= {"chat": _json(before.model_dump()), "failures": _json(wrong), "round": str(number)}
+    words |= {"chat": prompts.quoted(before.model_dump()), "failures": prompts.quoted(wrong), "round": str(number)}
     return await ask(prompts.load("chat_again"), Written, words, room)
 
 
@@ -167,7 +162,7 @@ async def work(record: MultipleChoice, ask: Ask, limits: Limits) -> Outcome:
         used |= dict.fromkeys(("chat",) if number == 1 else ("chat", "chat_again"))
         failures = _breaches(record, plan, lang, chat)
         if not failures:
-            said = {"chat": _json([exchange.model_dump() for exchange in chat.exchanges])}
+            said = {"chat": prompts.quoted([exchange.model_dump() for exchange in chat.exchanges])}
             words = words_of(record, plan._replace(exchanges=len(chat.exchanges)), lang) | said  # it may be another number than was asked for
             judgement = await ask(prompts.load("judge_chat"), Judgement, words, JUDGE_ROOM)
             used["judge_chat"] = None
@@ -193,7 +188,7 @@ def plan(record: MultipleChoice, limits: Limits) -> Iterator[Planned]:
     drawn, words = course(record, limits), words_of(record, course(record, limits), limits.lang)
     langs = drawn.langs(limits.lang)
     said = [(text * (length // len(text) + 1))[:length] for length, text in (STAND_IN[lang] for lang in langs)]
-    chat = _json(said)
+    chat = prompts.quoted(said)
     yield Planned(prompts.load("chat"), Written, words, _room(langs), chat)
     verdict = {name: 90 if name == "score" else "" if name == "feedback" else True for name in Judgement.model_fields}
     yield Planned(prompts.load("judge_chat"), Judgement, words | {"chat": chat}, JUDGE_ROOM, json.dumps(verdict))

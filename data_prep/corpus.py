@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from data_prep import files, matching
-from data_prep.records import KINDS, MultipleChoice, OpenQuestion, Record, Reject
+from data_prep.records import KINDS, MultipleChoice, OpenQuestion, Record, Reject, kind_of
 
 LANGS, SPLITS = ("en", "ar"), ("train", "validation", "dev", "test")
 CODES = {name: code for names in (LANGS, tuple(KINDS), SPLITS) for code, name in enumerate(names)}
@@ -94,7 +94,7 @@ def collect(rows: Iterable[Record | Reject], folder: Path, answers: list[str]) -
                 rejected[row.reason] = rejected.get(row.reason, 0) + 1
                 rejects.write(files.line(row.model_dump()))
                 continue
-            kind = next(name for name, record_type in KINDS.items() if isinstance(row, record_type))
+            kind = kind_of(row)
             content = row.model_dump(by_alias=True)
             stripped = strip(content)
             if stripped != content:

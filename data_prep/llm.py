@@ -6,6 +6,7 @@ is an answer: it is paid for and kept, and the model is shown the error once. Th
 """
 
 import asyncio
+import functools
 import os
 import random
 import time
@@ -102,14 +103,7 @@ class Asker:
 
     def row(self, fresh: bool = False) -> Ask:
         """The Ask of one row. `fresh`: answers that cannot be used are not taken from the journal but asked for anew."""
-
-        class _Ask:
-            model = self.settings.model
-
-            async def __call__(_, prompt, schema, words, room, check=None):  # noqa: N805 (self is the Asker)
-                return await self._ask(prompt, schema, words, room, check, fresh)
-
-        return _Ask()
+        return _RowAsk(self, fresh)
 
     def body(self, prompt: prompts.Prompt, schema: type[BaseModel], words: dict[str, str], room: int) -> dict:
         """The body of a request, the same for the same words."""
@@ -117,11 +111,12 @@ class Asker:
         body = {"model": self.settings.model, "messages": prompt.messages(words), "response_format": form, "temperature": 0, "max_tokens": room}
         return {key: value for key, value in (body | self.settings.body).items() if value is not None}
 
-    async def _ask(self, prompt: prompts.Prompt, schema: type[Schema], words: dict, room: int, check: Callable | None, fresh: bool) -> Schema:
-        body = self.body(prompt, schema, words, room)
-        answer = await self._answer(prompt, body, lambda found: read_answer(found, schema, check), fresh)
+    async def ask(self, prompt: prompts.Prompt, schema: type[Schema], words: dict, room: int, check: Callable | None, fresh: bool) -> Schema:
+        """See Ask; `fresh` as in `row`."""
+        body, read = self.body(prompt, schema, words, room), functools.partial(read_answer, schema=schema, check=check)
+        answer = await self._answer(prompt, body, read, fresh)
         try:
-            return read_answer(answer, schema, check)
+            return read(answer)
         except RowFailed as error:
             if answer.finish.startswith("http_"):
                 raise
@@ -129,8 +124,7 @@ class Asker:
             again = prompts.load("reask")
             shown = {"role": "assistant", "content": answer.content or "(no answer)"}
             body = body | {"messages": [*body["messages"], shown, *again.messages({"error": error.message})]}
-            answer = await self._answer(prompt, body, lambda found: read_answer(found, schema, check), fresh, again)
-            return read_answer(answer, schema, check)
+            return read(await self._answer(prompt, body, read, fresh, again))
 
     async def _answer(self, prompt: prompts.Prompt, body: dict, read: Callable[[Answer], object], fresh: bool, again: prompts.Prompt | None = None) -> Answer:
         """The answer to a request: from the journal, else from the endpoint, and then into the journal."""
@@ -264,6 +258,21 @@ class Asker:
         """Let the connections go."""
         for client in self._clients:
             await client.close()
+
+
+@dataclass(frozen=True)
+class _RowAsk:
+    """The Ask of one row."""
+
+    asker: Asker
+    fresh: bool
+
+    @property
+    def model(self) -> str:
+        return self.asker.settings.model
+
+    async def __call__(self, prompt, schema, words, room, check=None):
+        return await self.asker.ask(prompt, schema, words, room, check, self.fresh)
 
 
 def characters(body: dict) -> int:

@@ -178,10 +178,14 @@ class Chat(Record):
 KINDS: dict[str, type[Record]] = {"mcqa": MultipleChoice, "qa": OpenQuestion, "chat": Chat}
 
 
+def kind_of(record: Record) -> str:
+    """The name of a record's kind."""
+    return next(name for name, kind in KINDS.items() if type(record) is kind)
+
+
 def as_row(record: Record) -> dict:
     """A record in this project's own form, as data_prep/sources/records.py reads it; fields that are not there are left out."""
-    kind = next(name for name, kind in KINDS.items() if type(record) is kind)
-    return {"kind": kind, **record.model_dump(by_alias=True, exclude_none=True)}
+    return {"kind": kind_of(record), **record.model_dump(by_alias=True, exclude_none=True)}
 
 
 class Reject(_Strict):

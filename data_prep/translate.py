@@ -18,7 +18,6 @@ is accepted here.
 
 import argparse
 import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -142,20 +141,15 @@ def room(english: dict[str, str]) -> int:
     return min(ROOM + ROOM_PER_CHARACTER * sum(map(len, english.values())), MOST_ROOM)
 
 
-def _json(value: object) -> str:
-    """Texts as they stand in a prompt: inside JSON nothing that a patient wrote ends the quotation."""
-    return json.dumps(value, ensure_ascii=False, indent=0)
-
-
 async def _round(record: Record, ask: Ask, before: Round | None) -> Round:
     english = texts(record)
     if before is None:
         prompt, words = prompts.load("translate"), {}
     else:
-        prompt, words = prompts.load("translate_again"), {"arabic": _json(texts(before.arabic)), "feedback": _json(before.remarks())}
-    answer = await ask(prompt, schema(tuple(english)), {"english": _json(english)} | words, room(english))
+        prompt, words = prompts.load("translate_again"), {"arabic": prompts.quoted(texts(before.arabic)), "feedback": prompts.quoted(before.remarks())}
+    answer = await ask(prompt, schema(tuple(english)), {"english": prompts.quoted(english)} | words, room(english))
     arabic = in_arabic(record, answer.model_dump())
-    both = {"english": _json(english), "arabic": _json(texts(arabic))}
+    both = {"english": prompts.quoted(english), "arabic": prompts.quoted(texts(arabic))}
     said = await ask(prompts.load("score"), Score, both, SCORE_ROOM)
     return Round(arabic, check(nested(record), nested(arabic)), said.score, said.feedback)
 
@@ -217,9 +211,9 @@ def sift(outcomes: Callable[[], Iterator[Outcome]]) -> Iterator[Outcome]:
 def plan(record: Record) -> Iterator[Planned]:
     """The requests of one round, for --dry-run; a row that is not good enough at once takes more."""
     english = texts(record)
-    arabic = _json({name: (STAND_IN * (len(text) // len(STAND_IN) + 1))[: max(1, round(RATIO * len(text)))] for name, text in english.items()})
-    yield Planned(prompts.load("translate"), schema(tuple(english)), {"english": _json(english)}, room(english), arabic)
-    yield Planned(prompts.load("score"), Score, {"english": _json(english), "arabic": arabic}, SCORE_ROOM, '{"feedback": "", "score": 95}')
+    arabic = prompts.quoted({name: (STAND_IN * (len(text) // len(STAND_IN) + 1))[: max(1, round(RATIO * len(text)))] for name, text in english.items()})
+    yield Planned(prompts.load("translate"), schema(tuple(english)), {"english": prompts.quoted(english)}, room(english), arabic)
+    yield Planned(prompts.load("score"), Score, {"english": prompts.quoted(english), "arabic": arabic}, SCORE_ROOM, '{"feedback": "", "score": 95}')
 
 
 def fits(record: Record) -> Reject | None:

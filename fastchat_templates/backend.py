@@ -15,9 +15,9 @@ import orjson
 
 from fastchat_templates.errors import Refused, from_worker, no_worker
 from fastchat_templates.limits import Limits
+from fastchat_templates.registration import HEADER
 
 logger = logging.getLogger("api")
-SECRET_HEADER = "X-BiMediX-Secret"
 TRIES = 3  # workers asked before a 503
 # a client hears of a worker's end within 5 s: after 1.5 s of silence the worker is asked whether it lives, and has 2.5 s to say so
 SILENCE_SECONDS = 1.5
@@ -58,7 +58,7 @@ class Backend:
 
     async def _ask_controller(self, path: str, body: Any = None) -> Any:
         try:
-            return await self._post(self.controller + path, body, CONTROLLER_SECONDS, {SECRET_HEADER: self.secret})
+            return await self._post(self.controller + path, body, CONTROLLER_SECONDS, {HEADER: self.secret})
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             logger.error("the controller did not answer %s: %r", path, error)
             raise Refused(503, "the controller does not answer; try again", code="no_controller", retry_after=1) from None

@@ -4,6 +4,7 @@ An answer is a stream of JSON objects, each ended by a zero byte, whose `text` i
 and a sentence. A client that leaves cancels its answer, also where it did not ask for a stream.
 """
 
+import argparse
 import asyncio
 import json
 import logging
@@ -196,3 +197,17 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.should_exit:
             self.worker.registration.start()
+
+
+def add_addresses(parser: argparse.ArgumentParser) -> None:
+    """The options that say where a worker listens and who is told."""
+    parser.add_argument("--host", default="127.0.0.1", help="(%(default)s)")
+    parser.add_argument("--port", type=int, default=21002, help="(%(default)s)")
+    parser.add_argument("--controller-address", default="http://127.0.0.1:21001", help="(%(default)s)")
+    parser.add_argument("--worker-address", help="where the controller and the API reach this worker (default: http://127.0.0.1:PORT)")
+
+
+def with_address(args: argparse.Namespace) -> argparse.Namespace:
+    """The options with this worker's own address filled in."""
+    args.worker_address = args.worker_address or f"http://127.0.0.1:{args.port}"
+    return args

@@ -18,6 +18,7 @@ import requests
 from safetensors import SafetensorError, safe_open
 
 from fastchat_templates.guard import Keys, loopback
+from fastchat_templates.registration import secret_header
 
 TEMPLATE = Path(__file__).with_name("bimedix.jinja")
 GIB = 1 << 30
@@ -205,7 +206,7 @@ def memory(models: list[Model], workers: int, devices: list[str]) -> list[str]:
 def controller(url: str) -> list[str]:
     """Whether the controller of another machine knows our secret. One that does not answer may be starting too: the workers go on trying."""
     try:
-        answer = requests.post(f"{url}/list_workers", timeout=10, headers={"X-BiMediX-Secret": os.environ.get("BIMEDIX_SECRET", "")})
+        answer = requests.post(f"{url}/list_workers", timeout=10, headers=secret_header())
     except requests.exceptions.ConnectionError:
         return []
     except (requests.RequestException, ValueError) as error:

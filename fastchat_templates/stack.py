@@ -15,6 +15,7 @@ import requests
 
 from fastchat_templates.logs import Logs
 from fastchat_templates.preflight import Address, Model, Upstream
+from fastchat_templates.registration import HEADER
 from fastchat_templates.supervise import Part, Supervisor, launch
 
 LOCAL = requests.Session()
@@ -104,7 +105,7 @@ class Stack:
     # what the parts say of themselves
 
     def _ask_controller(self, path: str, **data: object) -> requests.Response:
-        return LOCAL.post(f"{self.controller}/{path}", json=data, timeout=PROBE_SECONDS, headers={"X-BiMediX-Secret": self.secret})
+        return LOCAL.post(f"{self.controller}/{path}", json=data, timeout=PROBE_SECONDS, headers={HEADER: self.secret})
 
     def _listed(self) -> set[str]:
         return {worker["worker_name"] for worker in self._ask_controller("list_workers").json()["workers"]}

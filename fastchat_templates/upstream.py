@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator
 import httpx
 
 from fastchat_templates import conversation
-from fastchat_templates.face import Face, Server
+from fastchat_templates.face import Face, Server, add_addresses, with_address
 from fastchat_templates.request import BAD_PARAMETER, FAILED, QUEUE_FULL, STOPPING, TOO_LONG, Params, Refused
 
 log = logging.getLogger("upstream")
@@ -191,17 +191,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--base-url", required=True, help="the engine's address, up to /v1")
     parser.add_argument("--upstream-model", required=True, help="the model's name there")
     parser.add_argument("--model-names", type=lambda names: names.split(","), required=True, help="what our clients call it, comma between several")
-    parser.add_argument("--host", default="127.0.0.1", help="(%(default)s)")
-    parser.add_argument("--port", type=int, default=21002, help="(%(default)s)")
-    parser.add_argument("--controller-address", default="http://127.0.0.1:21001", help="(%(default)s)")
-    parser.add_argument("--worker-address", help="where the controller and the API reach this worker (default: http://127.0.0.1:PORT)")
+    add_addresses(parser)
     parser.add_argument("--concurrency", type=int, default=256, help="answers at once; the engine has its own limit (%(default)s)")
     parser.add_argument("--queue", type=int, default=256, help="requests beyond, which wait at the engine; the next ones are refused with 429 (%(default)s)")
     parser.add_argument("--context", type=int, help="tokens of prompt and answer together (default: what the engine says, else 32768)")
     parser.add_argument("--timeout", type=float, default=300, help="seconds without a sign of life from the engine (%(default)s)")
-    args = parser.parse_args()
-    args.worker_address = args.worker_address or f"http://127.0.0.1:{args.port}"
-    return args
+    return with_address(parser.parse_args())
 
 
 def main() -> None:

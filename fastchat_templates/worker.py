@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 
 from fastchat_templates import conversation
 from fastchat_templates.engine import Engine
-from fastchat_templates.face import Face, Server
+from fastchat_templates.face import Face, Server, add_addresses, with_address
 from fastchat_templates.request import Params, Piece, Request, Scored
 
 log = logging.getLogger("worker")
@@ -106,10 +106,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model-path", required=True, help="merged model folder or Hub id")
     parser.add_argument("--model-names", type=lambda names: names.split(","), required=True, help="what clients call it, comma between several")
-    parser.add_argument("--host", default="127.0.0.1", help="(%(default)s)")
-    parser.add_argument("--port", type=int, default=21002, help="(%(default)s)")
-    parser.add_argument("--controller-address", default="http://127.0.0.1:21001", help="(%(default)s)")
-    parser.add_argument("--worker-address", help="where the controller and the API reach this worker (default: http://127.0.0.1:PORT)")
+    add_addresses(parser)
     parser.add_argument("--device", default="cpu", help="cpu, cuda, or cuda:1 (%(default)s)")
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], help="(float32 on a CPU, else bfloat16)")
     parser.add_argument("--concurrency", type=int, default=16, help="answers at once (%(default)s)")
@@ -117,9 +114,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--context", type=int, help="tokens of prompt and answer together, at most (default: what the model was made for)")
     # one core is left to the processes in front: with both of two cores a step took up to ten times as long as with one
     parser.add_argument("--threads", type=int, default=max(1, len(os.sched_getaffinity(0)) - 1), help="of torch on a CPU (%(default)s)")
-    args = parser.parse_args()
-    args.worker_address = args.worker_address or f"http://127.0.0.1:{args.port}"
-    return args
+    return with_address(parser.parse_args())
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 Name and version stand in the journal's key, in the manifest and in `made` of every row, so that each row says which words made it.
 """
 
+import json
 import string
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,11 @@ class Prompt(BaseModel):
         system = load(self.system_of).system if self.system_of else self.system
         said = [{"role": "system", "content": system.strip()}] if system else []
         return [*said, {"role": "user", "content": string.Template(self.user).substitute(words).strip()}]
+
+
+def quoted(value: object) -> str:
+    """Texts as they stand in a prompt: inside JSON nothing that a patient wrote ends the quotation."""
+    return json.dumps(value, ensure_ascii=False, indent=0)
 
 
 @cache
