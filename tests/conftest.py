@@ -16,7 +16,11 @@ from filelock import FileLock
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "axolotl_configs" / "tiny.yaml"
 SERVE_PYTHON = ROOT / ".venv-serve" / "bin" / "python"
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+# one thread for each command: two test processes share two cores, and sums in one order make equal runs equal to the bit
+OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
+
+
+SIX_STEPS = ["--set", "max_steps=6", "--set", "save_steps=6", "--set", "warmup_steps=0", "--set", "logging_steps=1"]  # of axolotl_configs/tiny.yaml
 
 
 @dataclass
@@ -92,11 +96,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def _train(build: Path) -> str:
-    steps = ["--set", "max_steps=6", "--set", "save_steps=6", "--set", "warmup_steps=0", "--set", "logging_steps=1"]
     said = ""
     for module, *arguments in (
         ("data_prep.build", "--recipe", "tiny"),
-        ("axolotl_configs.train", TINY, *steps),
+        ("axolotl_configs.train", TINY, *SIX_STEPS),
         ("axolotl_configs.merge", TINY),
     ):
         ran = command(module, *arguments, "--build", build, seconds=600)
