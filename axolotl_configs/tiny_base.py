@@ -7,17 +7,19 @@ sizes are small. The vocabulary is the Mistral v1 SentencePiece file that the in
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import mistral_common
 import torch
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, MixtralConfig, MixtralForCausalLM, PreTrainedTokenizerBase
 
 from data_prep.files import written_aside
 
@@ -68,10 +70,11 @@ def tokenizer() -> PreTrainedTokenizerBase:
     return made
 
 
-def save_weights(model: PreTrainedModel, folder: Path) -> None:
-    """Write model and configuration. A full disk is an OSError, as everywhere; safetensors has an error of its own that keeps the number in its text."""
+@contextlib.contextmanager
+def disk_faults() -> Iterator[None]:
+    """A full disk is an OSError, as everywhere; safetensors has an error of its own that keeps the number in its text."""
     try:
-        model.save_pretrained(folder)
+        yield
     except SafetensorError as error:
         if number := re.search(r"os error (\d+)", str(error)):
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
@@ -93,7 +96,8 @@ def build(out: Path, seed: int = 0) -> int:
     )
     model = MixtralForCausalLM(config).to(torch.bfloat16)
     with written_aside(out) as aside:
-        save_weights(model, aside)
+        with disk_faults():
+            model.save_pretrained(aside)
         tok.save_pretrained(aside)
     return model.num_parameters()
 

@@ -141,7 +141,7 @@ def keep(settings: dict, folder: Path) -> Path:
 def alone(folder: Path) -> Iterator[None]:
     """Nobody else trains in this folder meanwhile; the processes that are started hold on to the lock too, so it outlives this one if they do."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as lock:
+    with (folder / "train.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:

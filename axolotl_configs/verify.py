@@ -4,9 +4,10 @@
 
 Three kinds of check, none of which trusts the merge:
 - every tensor of the merged files is recomputed from the base's and the adapter's files, `W' = W + alpha/r * B @ A`, by our own arithmetic;
-- the logits of PEFT's base + adapter and of the merged model are compared in float32 on English and Arabic prompts;
+- the logits of PEFT's base + adapter and of the merged model are compared in float32 on English and Arabic prompts, and both with those of
+  the model as it was trained, on the base rounded to nf4;
 - config, tokenizer and chat template are what the released BiMediX weights lacked (docs/PAPER.md, "Defects").
-Exit status 0 when all hold, 1 with one line per fault otherwise. Tensors are read one at a time; the logits load both models in float32.
+Exit status 0 when all hold, 1 with one line per fault otherwise. One decoder layer of each model is in memory at a time.
 """
 
 import argparse
@@ -18,13 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from huggingface_hub import snapshot_download
-from peft import PeftModel
-from safetensors import SafetensorError, safe_open
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from axolotl_configs import config as configs
-from axolotl_configs.merge import TEMPLATE
+from axolotl_configs import layerwise, nf4
+from axolotl_configs.merge import INTO, TEMPLATE
+from axolotl_configs.shards import Tensors, folder_of
+from data_prep.files import BadInput, read_json, sha256
 
 LOGIT_LIMIT = 1e-4  # float32, base + adapter against base merged: PEFT's own merge measures 1e-6
 EXPERT = re.compile(r"(?P<layer>model\.layers\.\d+)\.block_sparse_moe\.experts\.(?P<expert>\d+)\.w(?P<part>[123])\.weight")
@@ -33,25 +34,6 @@ PROMPTS = [
     "Question: Which vitamin deficiency causes scurvy? Options: A. Vitamin A B. Vitamin C C. Vitamin D D. Vitamin K",
     "السؤال: ما الفيتامين الذي يسبب نقصه داء الإسقربوط؟ الخيارات: أ. فيتامين A ب. فيتامين C ج. فيتامين D د. فيتامين K",
 ]
-
-
-class Tensors:
-    """The tensors of a folder's safetensors files by name, read when asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self.where: dict[str, Path] = {}
-        for path in sorted(folder.glob("*.safetensors")):
-            try:
-                with safe_open(path, "pt") as file:
-                    self.where |= dict.fromkeys(file.keys(), path)
-            except SafetensorError as error:
-                raise ValueError(f"{path} cannot be read ({error}): write or fetch it again, it may be cut short") from error
-        if not self.where:
-            raise FileNotFoundError(f"{folder} holds no .safetensors file")
-
-    def __getitem__(self, name: str) -> torch.Tensor:
-        with safe_open(self.where[name], "pt") as file:
-            return file.get_tensor(name)
 
 
 class Adapter:
@@ -104,34 +86,46 @@ class Adapter:
         return "untouched", base
 
 
-def tensor_faults(base: Tensors, adapter: Adapter, merged: Tensors, dtype: torch.dtype, experts: int, counts: Counter) -> Iterator[str]:
-    """One line per tensor of the merged files that is not base + adapter; fills `counts` with the changed tensors of each kind."""
+def tensor_faults(base: Tensors, adapter: Adapter, merged: Tensors, dtype: torch.dtype, experts: int, counts: Counter, done: dict) -> Iterator[str]:
+    """One line per tensor of the merged files that is not base + adapter; fills `counts` with the changed tensors of each kind.
+
+    `done` is the folder's merge.json: into which base was merged.
+    """
     for name in sorted(base.where.keys() - merged.where.keys()):
         yield f"{name} is missing from the merged files"
     for name in sorted(merged.where.keys() - base.where.keys()):
         yield f"{name} is in the merged files but not in the base"
-    for name in sorted(base.where.keys() & merged.where.keys()):
-        before, after = base[name], merged[name]
-        if after.dtype != dtype:
-            yield f"{name} is {after.dtype}, expected {dtype}"
-        if after.shape != before.shape:
-            yield f"{name} has the shape {tuple(after.shape)}, the base's is {tuple(before.shape)}"
-            continue
-        kind, wanted = adapter.expected(name, before, experts)
-        counts[kind] += 1
-        if kind == "untouched":
-            if not torch.equal(after.to(before.dtype), before):
-                yield f"{name} differs from the base, but the adapter does not touch it"
-            continue
-        if torch.equal(after.float(), before.float()) and not torch.equal(wanted.to(dtype), before.to(dtype)):
-            yield f"{name} ({kind}) is still the base's: its adapter was dropped"
-            continue
-        # one rounding to the written type (bfloat16 keeps 8 bits), and float32's own noise of the matrix product
-        allowed = wanted.abs() * torch.finfo(dtype).eps + 1e-6
-        wrong = ~((after.float() - wanted).abs() <= allowed)  # not `>`: a NaN is neither, and is wrong
-        if wrong.any():
-            worst = (after.float() - wanted).abs().max().item()
-            yield f"{name} ({kind}) is not W + scale*B@A: {int(wrong.sum())} of {wrong.numel()} elements, at most {worst:.2e} off"
+    for layer, names in base.layers().items():
+        rounded = {}
+        if done["into"] == "nf4" and layer is not None:
+            rounded = nf4.rounded({name: base[name] for name in names}, done["trained"])
+        for name in names:
+            if name in merged.where:
+                before = rounded[name] if rounded else base[name]
+                yield from _tensor_fault(name, before, merged[name], adapter.expected(name, before, experts), dtype, counts)
+
+
+def _tensor_fault(name: str, before: torch.Tensor, after: torch.Tensor, expected: tuple[str, torch.Tensor], dtype: torch.dtype, counts: Counter) -> Iterator[str]:
+    kind, wanted = expected
+    if after.dtype != dtype:
+        yield f"{name} is {after.dtype}, expected {dtype}"
+    if after.shape != before.shape:
+        yield f"{name} has the shape {tuple(after.shape)}, the base's is {tuple(before.shape)}"
+        return
+    counts[kind] += 1
+    if kind == "untouched":
+        if not torch.equal(after.to(before.dtype), before):
+            yield f"{name} differs from the base, but the adapter does not touch it"
+        return
+    if torch.equal(after.float(), before.float()) and not torch.equal(wanted.to(dtype), before.to(dtype)):
+        yield f"{name} ({kind}) is still the base's: its adapter was dropped"
+        return
+    # one rounding to the written type (bfloat16 keeps 8 bits), and float32's own noise of the matrix product
+    allowed = wanted.abs() * torch.finfo(dtype).eps + 1e-6
+    wrong = ~((after.float() - wanted).abs() <= allowed)  # not `>`: a NaN is neither, and is wrong
+    if wrong.any():
+        worst = (after.float() - wanted).abs().max().item()
+        yield f"{name} ({kind}) is not W + scale*B@A: {int(wrong.sum())} of {wrong.numel()} elements, at most {worst:.2e} off"
 
 
 def config_faults(merged: Path, dtype: torch.dtype) -> Iterator[str]:
@@ -163,42 +157,67 @@ def config_faults(merged: Path, dtype: torch.dtype) -> Iterator[str]:
         yield "the tokenizer reads a prompt differently with BOS in its text and with BOS added: served prompts would not be the trained ones"
 
 
-@torch.inference_mode()
-def logit_distances(base: str, adapter: Path, merged: Path) -> tuple[float, float]:
-    """Largest logit differences in float32 over the prompts: (PEFT's base + adapter against that merged in memory, against the written files)."""
-    tokenizer = AutoTokenizer.from_pretrained(merged)
+def logit_distances(base: Tensors, adapter: Path, merged: Path, done: dict) -> dict[str, float]:
+    """Largest logit differences in float32 over the prompts.
+
+    From base + adapter, unmerged: `in memory` (PEFT's merge of the two), `as written` (the files). From the model as it was trained, the
+    base in nf4 and the adapter unmerged: `published` and `nf4`, the merges into each of the two bases.
+    """
+    config, tokenizer, written = AutoConfig.from_pretrained(base.folder), AutoTokenizer.from_pretrained(merged), Tensors(merged)
     texts = [tokenizer.apply_chat_template([{"role": "user", "content": prompt}], tokenize=False) for prompt in PROMPTS]
     ids = [tokenizer(text, add_special_tokens=False, return_tensors="pt").input_ids for text in texts]
+    of_base, of_written = base.layers(), written.layers()
 
-    def logits(model: torch.nn.Module) -> list[torch.Tensor]:
-        return [model(input_ids=prompt).logits for prompt in ids]
+    def published(layer: int) -> layerwise.Layer:
+        return {name: base[name] for name in of_base[layer]}
 
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), adapter).eval()
-    reference = logits(model)
-    in_memory = logits(model.merge_and_unload())
-    del model
-    written = logits(AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval())
+    def as_trained(layer: int) -> layerwise.Layer:
+        return nf4.rounded(published(layer), done["trained"])
 
-    def distance(found: list[torch.Tensor]) -> float:
-        return max((mine - wanted).abs().max().item() for mine, wanted in zip(found, reference, strict=True))
+    def files(layer: int) -> layerwise.Layer:
+        return {name: written[name] for name in of_written[None if layer < 0 else layer]}
 
-    return distance(in_memory), distance(written)
+    versions = {f"merged into {into}": ("merged", source) for into, source in zip(INTO, (published, as_trained), strict=True)}
+    versions |= {f"unmerged on {into}": ("unmerged", source) for into, source in zip(INTO, (published, as_trained), strict=True)}
+    found = layerwise.logits(ids, base, adapter, config, versions | {"as written": ("as written", files)})
+
+    def distance(one: str, other: str) -> float:
+        return max((mine - wanted).abs().max().item() for mine, wanted in zip(found[one], found[other], strict=True))
+
+    into = done["into"]
+    return {
+        "in memory": distance(f"merged into {into}", f"unmerged on {into}"),
+        "as written": distance("as written", f"unmerged on {into}"),
+        "published": distance("merged into published", "unmerged on nf4"),
+        "nf4": distance("merged into nf4", "unmerged on nf4"),
+    }
 
 
 def verify(base: Path, adapter: Path, merged: Path, dtype: torch.dtype) -> tuple[list[str], list[str]]:
     """(what was measured, what is wrong), a line each."""
     measured, counts = [], Counter()
     config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
+    written, original, changes = Tensors(merged), Tensors(base), Adapter(adapter)
+    if not (merged / "merge.json").is_file():
+        return measured, ["merge.json is missing: it says into which base was merged; merge again"]
+    done = read_json(merged / "merge.json")
     faults = list(config_faults(merged, dtype))
-    changes = Adapter(adapter)
-    faults += tensor_faults(Tensors(base), changes, Tensors(merged), dtype, config.get("num_local_experts", 0), counts)
+    if done["adapter_sha256"] != sha256(adapter / "adapter_model.safetensors"):
+        faults.append(f"merge.json: another adapter than {adapter} was merged")
+    faults += tensor_faults(original, changes, written, dtype, config.get("num_local_experts", 0), counts, done)
     measured.append("tensors recomputed: " + ", ".join(f"{count} {kind}" for kind, count in sorted(counts.items())))
     faults += [f"the adapter changes no {kind} tensor" for kind in ("attention", "experts", "router") if not counts[kind]]
     if faults:  # a model with such faults need not load at all
         return measured, faults
-    in_memory, written = logit_distances(str(base), adapter, merged)
-    measured.append(f"largest logit difference, float32: {in_memory:.1e} merged in memory (limit {LOGIT_LIMIT:.0e}), {written:.1e} as written in {dtype}")
-    for place, found in (("merged in memory", in_memory), ("as written", written if dtype == torch.float32 else 0.0)):
+    distances = logit_distances(original, adapter, merged, done)
+    in_memory, as_written = distances["in memory"], distances["as written"]
+    measured.append(f"largest logit difference, float32: {in_memory:.1e} merged in memory (limit {LOGIT_LIMIT:.0e}), {as_written:.1e} as written in {dtype}")
+    if done["trained"]["load_in_4bit"]:
+        measured.append(
+            f"merged into the {done['into']} base. From the model as it was trained, on the base in nf4: "
+            f"{distances['published']:.1e} merged into the base as published, {distances['nf4']:.1e} into the one in nf4"
+        )
+    for place, found in (("merged in memory", in_memory), ("as written", as_written if dtype == torch.float32 else 0.0)):
         if not found <= LOGIT_LIMIT:
             faults.append(f"logits of base + adapter and of the model {place} differ by {found:.1e}, more than {LOGIT_LIMIT:.0e}")
     return measured, faults
@@ -220,11 +239,8 @@ def main() -> None:
             args.adapter, args.merged = args.adapter or folder / "adapter", args.merged or folder / "merged"
         if not (args.base and args.adapter and args.merged):
             parser.error("name --base, --adapter and --merged, or --config")
-        base = Path(args.base)
-        if not base.is_dir():
-            base = Path(snapshot_download(args.base, allow_patterns=["*.safetensors", "*.json"]))
-        measured, faults = verify(base, args.adapter, args.merged, getattr(torch, args.dtype))
-    except (OSError, ValueError, configs.ConfigError) as error:
+        measured, faults = verify(folder_of(args.base), args.adapter, args.merged, getattr(torch, args.dtype))
+    except (OSError, ValueError, BadInput) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     print("\n".join(measured))

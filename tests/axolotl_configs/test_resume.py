@@ -101,7 +101,7 @@ def test_a_run_that_has_ended_is_not_repeated(killed: Path, resumed: Ran) -> Non
 
 def test_another_configuration_or_other_rows_are_refused(killed: Path, resumed: Ran) -> None:
     """A run of two halves that fit together in neither data nor settings would be nobody's model."""
-    ran = command("axolotl_configs.train", TINY, "--build", killed, *OFTEN, "--set", "learning_rate=1e-4")
+    ran = command("axolotl_configs.train", TINY, "--build", killed, *OFTEN, "--set", "learning_rate=0.0001")
     assert ran.code == 2 and "was begun with learning_rate 0.003, now 0.0001" in ran.said and "--fresh" in ran.said, ran.said
     rows = killed / "data" / "tiny" / "train.jsonl"
     whole = rows.read_bytes()
