@@ -35,6 +35,9 @@ class GuardPlugin(BasePlugin):
 
     def add_callbacks_post_trainer(self, cfg: dict, trainer: Trainer) -> list[TrainerCallback]:
         """Axolotl calls this with the trainer that is about to run."""
+        if cfg.get("sample_packing") and trainer.model.config.use_cache:
+            # transformers looks for the borders of packed rows only where there is no cache: every row would see those before it
+            raise ValueError("use_cache is on, with which packed rows are not kept apart; Axolotl should have turned it off")
         return [NoNumber(trainer.model), Mark()]
 
 

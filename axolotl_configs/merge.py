@@ -147,19 +147,19 @@ def merge(base: str, adapter: Path, merged: Path, dtype: torch.dtype, name: str,
         raise configs.ConfigError(f"{base} is a {config.model_type} model: this merge knows Mixtral's tensors only")
     tensors, deltas = Tensors(folder_of(base)), Deltas(adapter, config)
     trained = {key: bool(settings.get(key)) for key in nf4.KEYS}
-    tokenizer = AutoTokenizer.from_pretrained(adapter)
-    tokenizer.chat_template = TEMPLATE.read_text(encoding="utf-8")
-    bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
-    # trained with the router's logits for its auxiliary loss; served without: they break batched generation (a size mismatch in that loss)
-    served = dict(output_router_logits=False, use_cache=True, pad_token_id=pad, architectures=["MixtralForCausalLM"], dtype=dtype)
-    for key, value in served.items():
-        setattr(config, key, value)
     with written_aside(merged) as aside:
         writer = Writer(aside)
         for layer in merged_tensors(tensors, deltas, dtype, trained if into == "nf4" else None):
             writer.add(layer)
         size = writer.close()
         deltas.close()
+        tokenizer = AutoTokenizer.from_pretrained(adapter)
+        tokenizer.chat_template = TEMPLATE.read_text(encoding="utf-8")
+        bos, eos, pad = tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id
+        # trained with the router's logits for its auxiliary loss; served without: they break batched generation (a size mismatch in that loss)
+        served = dict(output_router_logits=False, use_cache=True, pad_token_id=pad, architectures=["MixtralForCausalLM"], dtype=dtype)
+        for key, value in served.items():
+            setattr(config, key, value)
         config.save_pretrained(aside)
         GenerationConfig(bos_token_id=bos, eos_token_id=eos, pad_token_id=pad).save_pretrained(aside)
         tokenizer.save_pretrained(aside)
