@@ -35,7 +35,9 @@ def make(folder: Path, size: float) -> None:
     intermediate = 64 * int(-(-size / 2 // (LAYERS * 8 * 3 * HIDDEN * 64)))
     tokenizer = tiny_base.tokenizer()
     shape = tiny_base.SIZES | {"hidden_size": HIDDEN, "intermediate_size": intermediate, "num_hidden_layers": LAYERS}
-    config = MixtralConfig(vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0, dtype=torch.bfloat16, architectures=["MixtralForCausalLM"], **shape)
+    config = MixtralConfig(
+        vocab_size=len(tokenizer), bos_token_id=1, eos_token_id=2, pad_token_id=0, dtype=torch.bfloat16, architectures=["MixtralForCausalLM"], **shape
+    )
     base, adapter = folder / "base", folder / "adapter"
     base.mkdir(parents=True)
     config.save_pretrained(base)
@@ -91,7 +93,9 @@ WAYS = {"ours": by_us, "peft": by_peft}
 
 def measured(way: str, folder: Path) -> dict[str, float]:
     """Seconds and peak memory (bytes, resident, imports and mapped files included) of one merge in a process of its own."""
-    ran = subprocess.run([sys.executable, "-m", "axolotl_configs.bench_merge", "--way", way, "--work", str(folder)], capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "-m", "axolotl_configs.bench_merge", "--way", way, "--work", str(folder)], capture_output=True, text=True, check=False
+    )
     if ran.returncode:
         raise SystemExit(f"the merge by {way} failed:\n{ran.stderr[-3000:]}")
     return json.loads(ran.stdout.splitlines()[-1])
@@ -114,7 +118,9 @@ def compared(folder: Path) -> tuple[int, int, int]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size-gb", type=float, default=4.0, help="least size of the base in bfloat16, in 10^9 bytes (%(default)s)")
-    parser.add_argument("--work", type=Path, default=Path("build/bench/merge"), help="folder for the models, removed in the end (%(default)s); 3 times the size")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/bench/merge"), help="folder for the models, removed in the end (%(default)s); 3 times the size"
+    )
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.way:

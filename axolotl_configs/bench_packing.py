@@ -41,8 +41,7 @@ def run(settings: dict, folder: Path) -> tuple[int, int, float]:
         subprocess.run(line, cwd=configs.PROJECT, env=environment(), stdout=log, stderr=log, check=True)
     rows = [json.loads(text) for text in (folder / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     rows = [row for row in rows if "router" in row]
-    layers, chosen = len(next(iter(rows[0]["router"].values()))), 2  # top-2
-    real = sum(sum(map(sum, script)) for row in rows[1:] for script in row["router"].values()) // (layers * chosen)
+    real = sum(row["tokens/real"] for row in rows[1:])
     return rows[-1]["tokens/total"] - rows[0]["tokens/total"], real, rows[-1]["seconds"] - rows[0]["seconds"]
 
 
@@ -64,7 +63,7 @@ def main() -> None:
         for way in ORDER:
             steps = args.steps if way == "packed" else round(tokens / (fitted["tokens"] / fitted["rows_out"]) / args.rows)
             batch = {} if way == "packed" else {"micro_batch_size": args.rows}
-            changes = WAYS[way] | batch | {"max_steps": steps, "logging_steps": max(1, steps // 6), "num_epochs": None}
+            changes = WAYS[way] | batch | {"max_steps": steps, "logging_steps": max(1, steps // 6), "num_epochs": 100}
             found.setdefault(way, []).append(run(settings | changes, work / "run"))
     except (BadInput, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}; the end of {work / 'run' / 'log'} may say more", file=sys.stderr)
@@ -76,7 +75,9 @@ def main() -> None:
         each = ", ".join(f"{one_real / one_seconds:,.0f}" for _, one_real, one_seconds in runs)
         print(f"{way:20} {1 - real / all_tokens:6.1%} padding  {rates[way]:8,.0f} real tokens/s ({each})")
     padding = 1 - sum(real for _, real, _ in found["packed"]) / sum(tokens for tokens, *_ in found["packed"])
-    print(f"packed is {rates['packed'] / rates['unpacked']:.2f} times as fast as unpacked, {rates['packed'] / rates['unpacked, by length']:.2f} times as unpacked by length")
+    print(
+        f"packed is {rates['packed'] / rates['unpacked']:.2f} times as fast as unpacked, {rates['packed'] / rates['unpacked, by length']:.2f} times as unpacked by length"
+    )
     shutil.rmtree(work, ignore_errors=True)
     if padding > 0.03 or rates["packed"] < 2 * rates["unpacked"]:
         sys.exit(1)

@@ -11,6 +11,8 @@ import yaml
 from data_prep.records import BadInput
 
 PROJECT = Path(__file__).parent.parent
+LOG = "log.jsonl"  # in a run's folder: what RouterPlugin writes and curves.py reads
+SCRIPTS = ("arabic", "latin", "other")  # of a token, as the log counts them
 
 
 class ConfigError(BadInput):

@@ -150,7 +150,9 @@ def fit(settings: dict, folder: Path) -> dict:
     with written_aside(out) as aside:
         for place, (_, entry) in enumerate(entries, start=1):
             name = names[place]
-            files[name] = fit_file(Path(entry["path"]), aside / name, aside / "rejected" / f"too_long_{Path(name).stem}.jsonl", counter, settings["sequence_len"])
+            files[name] = fit_file(
+                Path(entry["path"]), aside / name, aside / "rejected" / f"too_long_{Path(name).stem}.jsonl", counter, settings["sequence_len"]
+            )
         for empty in [path for path in (aside / "rejected").glob("*.jsonl") if not path.stat().st_size]:
             empty.unlink()
         write_json(aside / "manifest.json", wanted | {"files": files})

@@ -169,7 +169,7 @@ def merge(base: str, adapter: Path, merged: Path, dtype: torch.dtype, name: str,
         write_json(aside / "tokenizer_config.json", settings)
         done = {"into": into, "trained": trained, "dtype": str(dtype).removeprefix("torch."), "adapter_sha256": sha256(adapter / "adapter_model.safetensors")}
         write_json(aside / "merge.json", done)
-        (aside / "README.md").write_text(model_card(name, base, adapter, dtype), encoding="utf-8")
+        (aside / "README.md").write_text(model_card(name, base, adapter.parent, done), encoding="utf-8")
     return size
 
 

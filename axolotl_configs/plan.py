@@ -163,13 +163,17 @@ def told(found: dict, args: argparse.Namespace) -> str:
     lines = [f"{found['config']} on {found['gpus']} GPUs of {args.gpu_memory:.0f} GB (shape from {found['shape']})", ""]
     for name, count in found["parameters"]["base"].items():
         lines.append(f"  {name:48} {count:>16,}  trained {found['parameters']['trained'].get(name, 0):>14,}")
-    lines.append(f"  trained: {found['trained']:,}, {found['trained_share']:.2%} of the base's parameters ({found['trained_share_peft']:.2%} as PEFT prints it)")
+    lines.append(
+        f"  trained: {found['trained']:,}, {found['trained_share']:.2%} of the base's parameters ({found['trained_share_peft']:.2%} as PEFT prints it)"
+    )
     lines += ["", "  memory on each GPU, GiB"]
     lines += [f"  {name:48} {size / GIB:8.2f}" for name, size in found["memory"].items()]
     lines.append(f"  {'together':48} {found['need'] / GIB:8.2f} of {args.gpu_memory * 1e9 / GIB:.2f}")
     lines += ["", f"  tokens     {found['tokens']:,.0f} ({found['tokens_from']}), {found['padding']:.1%} padding"]
     lines.append(f"  steps      {found['steps']:,}; a checkpoint has {found['checkpoint'] / GIB:.1f} GiB")
-    lines.append(f"  work       {found['flops']:.2e} FLOP: {found['hours']:,.1f} hours at {args.efficiency:.0%} of {args.gpu_tflops:.0f} TFLOP/s a GPU (assumed)")
+    lines.append(
+        f"  work       {found['flops']:.2e} FLOP: {found['hours']:,.1f} hours at {args.efficiency:.0%} of {args.gpu_tflops:.0f} TFLOP/s a GPU (assumed)"
+    )
     lines.append(f"  cost       {found['cost']:,.0f} at {args.price:.2f} a GPU hour")
     return "\n".join(lines)
 

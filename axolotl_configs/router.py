@@ -3,8 +3,9 @@
 In a configuration: `plugins: [axolotl_configs.router.RouterPlugin]`.
 
 At each logging step one line goes to output_dir/log.jsonl: `step`, `epoch`, what transformers and Axolotl log (loss, learning_rate, grad_norm,
-tokens/total, tokens/trainable, tokens/train_per_sec_per_gpu, memory), `seconds` since the run began, and `router`: for each script the
-choices of each expert in each layer since the last line (layers x experts, top-k choices a token). curves.py draws them.
+tokens/total, tokens/trainable, tokens/train_per_sec_per_gpu, memory), `seconds` since the run began, `router`: for each script the choices of
+each expert in each layer since the last line (layers x experts, top-k choices a token), and `tokens/real`, the tokens since then without padding.
+curves.py draws them.
 """
 
 import json
@@ -17,9 +18,9 @@ from axolotl.integrations.base import BasePlugin
 from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.models.mixtral.modeling_mixtral import MixtralTopKRouter
 
-LOG = "log.jsonl"
-SCRIPTS = ("arabic", "latin", "other")  # of a token; padding has a class of its own that is not written
-PADDING = len(SCRIPTS)
+from axolotl_configs.config import LOG, SCRIPTS
+
+PADDING = len(SCRIPTS)  # a class of its own, which is not written
 
 
 class RouterPlugin(BasePlugin):
@@ -55,7 +56,7 @@ class Choices:
 
     def __init__(self, model: torch.nn.Module, table: torch.Tensor) -> None:
         routers = [module for module in model.modules() if isinstance(module, MixtralTopKRouter)]  # also below PEFT's wrapper of the parameter
-        self.experts = routers[0].num_experts
+        self.experts, self.top_k = routers[0].num_experts, routers[0].top_k
         self.table = table
         self.of_tokens: torch.Tensor | None = None
         self.counts: torch.Tensor | None = None  # layers x (scripts and padding) x experts
@@ -116,6 +117,7 @@ class Log(TrainerCallback):
         row = {"step": state.global_step, "epoch": state.epoch, "seconds": round(time.monotonic() - self.began, 2), **(logs or {})}
         if "loss" in row:
             row["router"] = self.choices.take()
+            row["tokens/real"] = sum(map(sum, (script[0] for script in row["router"].values()))) // self.choices.top_k
         if state.is_world_process_zero:
             with (Path(args.output_dir) / LOG).open("a", encoding="utf-8") as out:
                 out.write(json.dumps(row) + "\n")

@@ -87,4 +87,3 @@ class Writer:
             index |= dict.fromkeys(names, name)
         write_json(self.folder / "model.safetensors.index.json", {"metadata": {"total_size": total}, "weight_map": dict(sorted(index.items()))})
         return total
-

@@ -47,7 +47,11 @@ def begun_with(settings: dict) -> dict:
 def differences(then: dict, now: dict) -> list[str]:
     """In words, what differs between two results of `begun_with`."""
     keys = sorted(then.get("config", {}).keys() | now["config"].keys())
-    found = [f"{key} {then.get('config', {}).get(key)!r}, now {now['config'].get(key)!r}" for key in keys if then.get("config", {}).get(key) != now["config"].get(key)]
+    found = [
+        f"{key} {then.get('config', {}).get(key)!r}, now {now['config'].get(key)!r}"
+        for key in keys
+        if then.get("config", {}).get(key) != now["config"].get(key)
+    ]
     found += [f"other rows in {name}" for name in sorted(now["rows"]) if then.get("rows", {}).get(name) != now["rows"][name]]
     return found + ["another base model"] * (then.get("base") != now["base"])
 
@@ -150,7 +154,9 @@ def alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def train(path: Path, build: Path, overrides: list[str], fresh: bool = False, steps: tuple[str, ...] = STEPS, torchrun: str | None = None, ray: int | None = None) -> bool:
+def train(
+    path: Path, build: Path, overrides: list[str], fresh: bool = False, steps: tuple[str, ...] = STEPS, torchrun: str | None = None, ray: int | None = None
+) -> bool:
     """Take `steps` of training configuration `path`; False when there was nothing to do. ConfigError says what is wrong, and what to do."""
     settings = configs.load(path, build, overrides)
     if faults := check.faults(settings, path):
@@ -177,7 +183,9 @@ def main() -> None:
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one key, any number of times")
     parser.add_argument("--fresh", action="store_true", help="begin again: remove the run of before, its checkpoints and its adapter")
     parser.add_argument("--step", choices=STEPS, help="take this step alone, on several machines (default: all three)")
-    parser.add_argument("--torchrun", metavar="ARGS", help="start with torchrun and these arguments, e.g. '--nnodes 2 --nproc_per_node 8 --rdzv_endpoint HOST:29400'")
+    parser.add_argument(
+        "--torchrun", metavar="ARGS", help="start with torchrun and these arguments, e.g. '--nnodes 2 --nproc_per_node 8 --rdzv_endpoint HOST:29400'"
+    )
     parser.add_argument("--ray", type=int, metavar="WORKERS", help="start so many workers through Ray Train")
     args = parser.parse_args()
     try:

@@ -105,7 +105,9 @@ def tensor_faults(base: Tensors, adapter: Adapter, merged: Tensors, dtype: torch
                 yield from _tensor_fault(name, before, merged[name], adapter.expected(name, before, experts), dtype, counts)
 
 
-def _tensor_fault(name: str, before: torch.Tensor, after: torch.Tensor, expected: tuple[str, torch.Tensor], dtype: torch.dtype, counts: Counter) -> Iterator[str]:
+def _tensor_fault(
+    name: str, before: torch.Tensor, after: torch.Tensor, expected: tuple[str, torch.Tensor], dtype: torch.dtype, counts: Counter
+) -> Iterator[str]:
     kind, wanted = expected
     if after.dtype != dtype:
         yield f"{name} is {after.dtype}, expected {dtype}"

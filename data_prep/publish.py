@@ -15,12 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
-from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
-from huggingface_hub.utils import validate_repo_id
-
-from data_prep import card, card_account, census, figures, files, shards
+from data_prep import card, card_account, census, figures, files, hub, shards
 from data_prep.built import SPLITS, Built, config_of, open_built
 from data_prep.records import BadInput
 
@@ -73,24 +68,6 @@ def tell(out: Path, counted: census.Census, withheld: dict[str, str], repo: str,
         print("left out: no row")
 
 
-def upload(out: Path, repo: str, public: bool) -> str:
-    """Create the data set if it is not there and upload the folder as one commit; returns its address. Needs HF_TOKEN. Raises BadInput in one line."""
-    api = HfApi(token=os.environ["HF_TOKEN"])
-    try:
-        api.create_repo(repo, repo_type="dataset", private=not public, exist_ok=True)
-        # one commit, so that nobody downloads a half; upload_large_folder makes several, and tries again for ever where it is refused
-        done = api.upload_folder(repo_id=repo, repo_type="dataset", folder_path=out, delete_patterns=OURS, commit_message="Upload the data set")
-    except OfflineModeIsEnabled as error:
-        raise BadInput(f"{repo}: HF_HUB_OFFLINE forbids the network: unset it to upload") from error
-    except HfHubHTTPError as error:
-        status = error.response.status_code
-        why = {401: "the token is not valid", 403: "the token may not write there"}.get(status, str(error).splitlines()[0])
-        raise BadInput(f"{repo}: the Hub refused with status {status}: {why}; check the name, and that HF_TOKEN may write to it") from error
-    except (httpx.HTTPError, OSError, RuntimeError) as error:
-        raise BadInput(f"{repo}: the Hub cannot be reached ({type(error).__name__}: {error}); check the network, and run the same command again") from error
-    return done.commit_url
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="a built data set: BUILD/data/RECIPE")
@@ -103,18 +80,11 @@ def main() -> None:
     folder = args.folder if args.folder.name not in ("", "..") else args.folder.resolve()
     out = folder.parent.parent / "publish" / folder.name
     try:
-        try:
-            validate_repo_id(args.repo)
-        except HFValidationError as error:
-            raise BadInput(f"--repo {args.repo!r}: {error}") from error
-        if args.repo.count("/") != 1:
-            raise BadInput(f"--repo {args.repo!r}: write owner/name")
-        if args.upload and not os.environ.get("HF_TOKEN"):
-            raise BadInput("there is no token: set HF_TOKEN in the environment to one that may write to the repository")
+        hub.check(args.repo, args.upload)
         counted, withheld = prepare(open_built(folder), args.repo, out, args.tokens, int(args.shard_mb * 2**20))
         tell(out, counted, withheld, args.repo, args.public)
         if args.upload:
-            print(f"uploaded to {upload(out, args.repo, args.public)}")
+            print(f"uploaded to {hub.upload(out, args.repo, 'dataset', args.public, OURS, 'Upload the data set')}")
         else:
             python = os.path.relpath(sys.executable)
             said = shlex.join([sys.executable if python.startswith("..") else python, "-m", "data_prep.publish", *sys.argv[1:], "--upload"])

@@ -53,8 +53,14 @@ def test_every_tensor_is_pefts(trained: Trained, in_shards: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda tensors: tensors.update({"base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight": torch.ones(16, 128)}), "belong nowhere in this base"),
-        (lambda tensors: tensors.pop("base_model.model.model.layers.1.mlp.gate.lora_B.weight"), r"lacks base_model\.model\.model\.layers\.1\.mlp\.gate\.lora_B"),
+        (
+            lambda tensors: tensors.update({"base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight": torch.ones(16, 128)}),
+            "belong nowhere in this base",
+        ),
+        (
+            lambda tensors: tensors.pop("base_model.model.model.layers.1.mlp.gate.lora_B.weight"),
+            r"lacks base_model\.model\.model\.layers\.1\.mlp\.gate\.lora_B",
+        ),
         (lambda tensors: tensors["base_model.model.model.layers.1.mlp.experts.lora_B.weight"].fill_(float("nan")), "is not finite after the merge"),
     ],
     ids=["a tensor too many", "a tensor too few", "not a number"],

@@ -49,7 +49,9 @@ def model(trained: Trained) -> PeftModel:
 def batches(rows: list[dict], tokenizer: PreTrainedTokenizerBase, of: int) -> list[tuple[list[list[int]], dict[str, torch.Tensor]]]:
     """(rows of each bin, the batch) as Axolotl's sampler and collator make them from all rows, `of` bins of LENGTH tokens each."""
     lengths = np.array([len(row["input_ids"]) for row in rows])
-    sampler = MultipackBatchSampler(SequentialSampler(rows), batch_size=of, batch_max_len=LENGTH, lengths=lengths, group_size=1000, bin_size=200, drop_last=False)
+    sampler = MultipackBatchSampler(
+        SequentialSampler(rows), batch_size=of, batch_max_len=LENGTH, lengths=lengths, group_size=1000, bin_size=200, drop_last=False
+    )
     collator = V2BatchSamplerDataCollatorForSeq2Seq(tokenizer, pad_to_multiple_of=LENGTH)
     return [(bins, dict(collator([[dict(rows[place]) for place in one] for one in bins]))) for bins in sampler]
 
@@ -129,6 +131,8 @@ def test_the_packed_configurations_say_so() -> None:
     """The GPU ones stand on FlashAttention, the CPU one on a block mask."""
     from axolotl_configs import config
 
-    packed = {path.stem: config.load(path)["attn_implementation"] for path in sorted((ROOT / "axolotl_configs").glob("*.yaml")) if config.load(path)["sample_packing"]}
+    packed = {
+        path.stem: config.load(path)["attn_implementation"] for path in sorted((ROOT / "axolotl_configs").glob("*.yaml")) if config.load(path)["sample_packing"]
+    }
     assert packed.pop("local") == "sdpa"
     assert set(packed.values()) == {"flash_attention_2"} and len(packed) == 6, json.dumps(packed)

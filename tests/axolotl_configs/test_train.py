@@ -59,7 +59,19 @@ def test_logs_are_kept_and_nothing_half_written(folder: Path) -> None:
     """Logs say why a run failed; hidden leftovers would fill the disk with copies of the weights."""
     for log in ("preprocess.log", "train.log"):
         assert (folder / log).stat().st_size > 1000, log
-    assert {path.name for path in folder.iterdir()} == {"base", "config.yaml", "preprocess.log", "prepared", "run", "train.log", "adapter", "merged", "rows", "run.json", "train.lock"}
+    assert {path.name for path in folder.iterdir()} == {
+        "base",
+        "config.yaml",
+        "preprocess.log",
+        "prepared",
+        "run",
+        "train.log",
+        "adapter",
+        "merged",
+        "rows",
+        "run.json",
+        "train.lock",
+    }
     for name in ("adapter_config.json", "tokenizer.json"):
         assert (folder / "adapter" / name).is_file()
 
