@@ -106,6 +106,45 @@ def rule_paths(config: dict) -> Iterator[str]:
             yield f"{key} is not set; it belongs below build/"
 
 
+def rule_plugins(config: dict) -> Iterator[str]:
+    """Without GuardPlugin runs differ from one another, NaN goes on and a checkpoint is never whole; without RouterPlugin there is no log to draw."""
+    for plugin in ("axolotl_configs.guard.GuardPlugin", "axolotl_configs.router.RouterPlugin"):
+        if plugin not in (config.get("plugins") or []):
+            yield f"plugins lacks {plugin}; every configuration extends shared/recipe.yaml, which names it"
+
+
+def rule_packing(config: dict) -> Iterator[str]:
+    """Packed rows must not see each other, and nothing may be cut through an answer."""
+    if config.get("excess_length_strategy") != "raise":
+        yield f"excess_length_strategy is {config.get('excess_length_strategy')}; it must be raise: fit.py has split or set aside what is too long, with a count"
+    if not config.get("sample_packing"):
+        return
+    if not runs_on_cpu(config) and config.get("attn_implementation") != "flash_attention_2":
+        yield f"sample_packing with attn_implementation {config.get('attn_implementation')}; on GPUs it needs flash_attention_2, which keeps the rows apart without a mask"
+    if runs_on_cpu(config) and (config.get("multipack_real_batches") is not False or config.get("pad_to_sequence_len") is not False):
+        yield "sample_packing on the CPU needs multipack_real_batches: false and pad_to_sequence_len: false; plugin.py keeps rows apart in one line"
+
+
+def rule_saving(config: dict) -> Iterator[str]:
+    """A run must be gone on with after any break, and equal runs must be equal."""
+    if config.get("save_strategy") != "steps" or not config.get("save_steps"):
+        yield "save_strategy must be steps, with save_steps: a run that breaks goes on from its last checkpoint"
+    if (config.get("save_total_limit") or 2) < 2:
+        yield "save_total_limit must be 2 or more: the one before is removed before the new one is whole"
+    if not isinstance(config.get("seed"), int):
+        yield "seed is not set; without it no run can be repeated"
+
+
+def rule_gpu(config: dict) -> Iterator[str]:
+    """What a run of this size needs on a GPU."""
+    if runs_on_cpu(config):
+        return
+    if not config.get("bf16"):
+        yield "bf16 must be true on GPUs: float32 activations and adapters take twice the memory"
+    if not config.get("gradient_checkpointing"):
+        yield "gradient_checkpointing must be true on GPUs: the activations of all layers at once do not fit (`plan` tells how much)"
+
+
 def rule_batch(config: dict) -> Iterator[str]:
     """The header says the global batch; micro batch x accumulation x GPUs must give it."""
     if any(not isinstance(config.get(key), int) or config[key] < 1 for key in ("micro_batch_size", "gradient_accumulation_steps")):
@@ -125,6 +164,10 @@ RULES: list[Callable[[dict], Iterator[str]]] = [
     rule_router,
     rule_template,
     rule_paths,
+    rule_plugins,
+    rule_packing,
+    rule_saving,
+    rule_gpu,
     rule_batch,
 ]
 

@@ -130,7 +130,7 @@ def fit(settings: dict, folder: Path) -> dict:
     template = configs.PROJECT / settings["chat_template_jinja"]
     out = folder / "rows"
     names = {}
-    for place, (key, entry) in enumerate(entries, start=1):
+    for place, (_, entry) in enumerate(entries, start=1):
         name = Path(entry["path"]).name
         names[place] = name if name not in names.values() else f"{place}_{name}"
     wanted = {

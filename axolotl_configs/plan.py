@@ -74,10 +74,12 @@ def work(settings: dict, path: Path, build: Path, tokens: float | None, gpus: in
         lengths = np.load(rows[0])
         real, source = float(lengths.sum()), f"{rows[0]}, {len(lengths):,} rows"
         if settings.get("sample_packing"):
-            # with FlashAttention the rows of a micro batch are one bin; with sdpa each row of it is
-            joined = settings["micro_batch_size"] if settings["attn_implementation"] == "flash_attention_2" else 1
+            # with FlashAttention, and with plugin.py's attention, a micro batch is one line; else each row of it is filled alone
+            real_batches = settings.get("multipack_real_batches", settings["attn_implementation"] != "flash_attention_2")
+            joined = 1 if real_batches else settings["micro_batch_size"]
             bins = packed(lengths, length * joined)
-            steps, padded = max(1, bins * joined // batch), bins * length * joined
+            steps = max(1, bins * joined // batch)
+            padded = bins * length * joined if settings.get("pad_to_sequence_len") else real
         else:
             steps, padded = max(1, math.ceil(len(lengths) / batch)), real
     else:

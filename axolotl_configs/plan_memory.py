@@ -70,7 +70,7 @@ def terms(config: MixtralConfig, settings: dict, counted: Parameters, gpus: int)
     quantised = base["attention"] + (base["experts"] if settings.get("quantize_moe_experts") else 0)
     if not settings.get("load_in_4bit"):
         quantised = 0
-    hidden, inner, experts, chosen = config.hidden_size, config.intermediate_size, config.num_local_experts, config.num_experts_per_tok
+    hidden, inner, chosen = config.hidden_size, config.intermediate_size, config.num_experts_per_tok
     tokens = settings["micro_batch_size"] * settings["sequence_len"]
     layer_experts = base["experts"] / config.num_hidden_layers
     key_values = hidden * config.num_key_value_heads // config.num_attention_heads

@@ -1,6 +1,7 @@
-"""Axolotl plugin for a machine without a GPU: the DeepSpeed engine in one process, and logits only where there is a label.
+"""Axolotl plugin for a machine without a GPU: the DeepSpeed engine over gloo, logits only where there is a label, attention within each packed row.
 
-In a configuration: `plugins: [axolotl_configs.plugin.CpuPlugin]`.
+In a configuration: `plugins: [axolotl_configs.plugin.CpuPlugin]`; with packing also `multipack_real_batches: false` and `pad_to_sequence_len:
+false`, which make a step one long line of whole rows without padding.
 """
 
 import os
@@ -10,15 +11,18 @@ import deepspeed
 import torch
 from axolotl.integrations.base import BasePlugin
 from peft import PeftModel
-from transformers import PreTrainedModel
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.loss.loss_utils import fixed_cross_entropy
+from transformers.masking_utils import sdpa_mask
+from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
 
 # one process that talks to nobody; axolotl_configs/train.py starts it with `--launcher python`
 ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
 
 
 class CpuPlugin(BasePlugin):
-    """Two things that a CPU run needs and Axolotl does not do."""
+    """What a CPU run needs and Axolotl does not do."""
 
     def register(self, cfg: dict) -> None:
         """Open a one-process gloo group, once; Axolotl calls this before it validates the configuration.
@@ -33,9 +37,49 @@ class CpuPlugin(BasePlugin):
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
         deepspeed.comm.init_distributed("gloo")
 
+    def load_datasets(self, cfg: dict, preprocess: bool = False) -> None:
+        """Loads nothing; it is the last call before Axolotl settles where the model goes: with several processes on accelerator number LOCAL_RANK."""
+        cfg["device_map"] = {"": "cpu"}
+
     def post_model_load(self, cfg: dict, model: torch.nn.Module) -> None:
         """Axolotl calls this with the model that will train, adapter included."""
         labelled_logits(model)
+        if cfg.get("sample_packing"):
+            attend_by_row(model)
+
+
+def attend_by_row(model: PreTrainedModel | PeftModel) -> None:
+    """Make a model attend within each packed row, one after the other; what is not packed goes through sdpa as before.
+
+    transformers keeps packed rows apart too, with a mask of T x T of which most is empty. The borders are those that FlashAttention is given
+    on a GPU, read off the positions.
+    """
+    AttentionInterface.register("sdpa_by_row", _attention_by_row)
+    AttentionMaskInterface.register("sdpa_by_row", _mask_by_row)
+    causal_lm = model.get_base_model() if isinstance(model, PeftModel) else model
+    causal_lm.set_attn_implementation("sdpa_by_row")
+
+
+def _attention_by_row(
+    module: torch.nn.Module,
+    query: torch.Tensor,  # B x heads x T x head size; fewer heads in key and value
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    position_ids: torch.Tensor | None = None,
+    **kwargs: object,
+) -> tuple[torch.Tensor, None]:
+    if attention_mask is not None or position_ids is None or len(query) > 1 or query.shape[2] != key.shape[2]:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    (borders, _), _ = prepare_fa_kwargs_from_position_ids(position_ids)
+    parts = zip(*(tensor.split(borders.diff().tolist(), dim=2) for tensor in (query, key, value)), strict=True)
+    return torch.cat([sdpa_attention_forward(module, *part, None, **kwargs)[0] for part in parts], dim=1), None
+
+
+def _mask_by_row(batch_size: int, q_length: int, kv_length: int, attention_mask: torch.Tensor | None = None, **kwargs: object) -> torch.Tensor | None:
+    if attention_mask is None and batch_size == 1 and q_length == kv_length:
+        return None
+    return sdpa_mask(batch_size=batch_size, q_length=q_length, kv_length=kv_length, attention_mask=attention_mask, **kwargs)
 
 
 def labelled_logits(model: PreTrainedModel | PeftModel) -> None:

@@ -96,6 +96,56 @@ CASES = {
     "no mapping": (check.rule_template, TINY, dataset(message_property_mappings=None), MAPPING),
     "no output folder": (check.rule_paths, TINY, {"output_dir": None}, "output_dir is not set; it belongs below build/"),
     "no folder for prepared data": (check.rule_paths, FULL, {"dataset_prepared_path": ""}, "dataset_prepared_path is not set; it belongs below build/"),
+    "no guard": (
+        check.rule_plugins,
+        TINY,
+        {"plugins": ["axolotl_configs.plugin.CpuPlugin", "axolotl_configs.router.RouterPlugin"]},
+        "plugins lacks axolotl_configs.guard.GuardPlugin; every configuration extends shared/recipe.yaml, which names it",
+    ),
+    "no log": (
+        check.rule_plugins,
+        FULL,
+        {"plugins": ["axolotl_configs.guard.GuardPlugin"]},
+        "plugins lacks axolotl_configs.router.RouterPlugin; every configuration extends shared/recipe.yaml, which names it",
+    ),
+    "cut through answers": (
+        check.rule_packing,
+        FULL,
+        {"excess_length_strategy": "truncate"},
+        "excess_length_strategy is truncate; it must be raise: fit.py has split or set aside what is too long, with a count",
+    ),
+    "packed without FlashAttention": (
+        check.rule_packing,
+        FULL,
+        {"attn_implementation": "sdpa"},
+        "sample_packing with attn_implementation sdpa; on GPUs it needs flash_attention_2, which keeps the rows apart without a mask",
+    ),
+    "packed and padded on the CPU": (
+        check.rule_packing,
+        TINY,
+        {"sample_packing": True},
+        "sample_packing on the CPU needs multipack_real_batches: false and pad_to_sequence_len: false; plugin.py keeps rows apart in one line",
+    ),
+    "never saved": (
+        check.rule_saving,
+        FULL,
+        {"save_strategy": "no"},
+        "save_strategy must be steps, with save_steps: a run that breaks goes on from its last checkpoint",
+    ),
+    "one checkpoint": (
+        check.rule_saving,
+        TINY,
+        {"save_total_limit": 1},
+        "save_total_limit must be 2 or more: the one before is removed before the new one is whole",
+    ),
+    "no seed": (check.rule_saving, TINY, {"seed": None}, "seed is not set; without it no run can be repeated"),
+    "float32 on GPUs": (check.rule_gpu, FULL, {"bf16": False}, "bf16 must be true on GPUs: float32 activations and adapters take twice the memory"),
+    "all activations": (
+        check.rule_gpu,
+        FULL,
+        {"gradient_checkpointing": None},
+        "gradient_checkpointing must be true on GPUs: the activations of all layers at once do not fit (`plan` tells how much)",
+    ),
     "half a batch": (
         check.rule_batch,
         FULL,
@@ -193,9 +243,9 @@ def test_all_committed_configurations_pass() -> None:
 
 def test_bad_files_fail_by_name(tmp_path: Path) -> None:
     """One command over a good and four bad files: exit 1, each bad file with its reason, the good one still ok."""
-    text = TINY.read_text(encoding="utf-8")
+    text = TINY.read_text(encoding="utf-8").replace("extends: shared/", f"extends: {FOLDER}/shared/")
     files = {
-        "misspelt.yaml": text.replace("learning_rate:", "learning_rat:"),
+        "misspelt.yaml": f"{text}learning_rat: 0.1\n",
         "list.yaml": "- a\n- b\n",
         "broken.yaml": "a: [1, 2\n",
         "empty.yaml": "",
@@ -231,16 +281,18 @@ OURS = {
 }
 
 
+@pytest.mark.parametrize("gpus", [8, 1])
 @pytest.mark.parametrize("name", ["bimedix_ar", "bimedix_bi", "bimedix_en"])
-def test_the_full_configurations_hold_the_values_of_the_paper(name: str) -> None:
+def test_the_full_configurations_hold_the_values_of_the_paper(name: str, gpus: int) -> None:
     """docs/PAPER.md says what is trained; whoever reproduces the paper relies on it."""
+    name = name if gpus == 8 else f"{name}_1gpu"
     path = FOLDER / f"{name}.yaml"
     config = configs.load(path)
     for key, value in (STATED | DERIVED | BIMEDIX2 | OURS).items():
         assert config[key] == value, key
     assert set(config["lora_target_parameters"]) == {"mlp.experts.gate_up_proj", "mlp.experts.down_proj", "mlp.gate.weight"}
-    assert check.header(path) == {"global_batch_size": 128, "gpus": 8}
-    assert config["micro_batch_size"] * config["gradient_accumulation_steps"] * 8 == 128
+    assert check.header(path) == {"global_batch_size": 128, "gpus": gpus}
+    assert config["micro_batch_size"] * config["gradient_accumulation_steps"] * gpus == 128
     for data in config["datasets"] + config["test_datasets"]:
         assert (data["roles_to_train"], data["train_on_eos"]) == (["assistant"], "turn")
     others = {other.stem for other in COMMITTED} - {name}

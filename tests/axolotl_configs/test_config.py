@@ -104,3 +104,39 @@ def test_each_configuration_has_a_folder_of_its_own() -> None:
         folder = configs.model_folder(path, Path("build"))
         assert folder == Path("build/models") / path.stem
         assert configs.load(path)["output_dir"] == str(folder / "run")
+
+
+def test_parts_are_put_in_and_the_files_own_values_win(tmp_path: Path) -> None:
+    """Of several parts the later one wins, of a part and the file that names it the file; nothing of it is left for Axolotl."""
+    (tmp_path / "one.yaml").write_text("a: 1\nb: 1\nc: 1\nd: {x: 1}\n")
+    (tmp_path / "two.yaml").write_text("extends: one.yaml\nb: 2\nd: {y: 2}\n")
+    (tmp_path / "three.yaml").write_text("c: 3\n")
+    (tmp_path / "any.yaml").write_text("extends: [two.yaml, three.yaml]\na: 4\nout: build/models/{name}/run\n")
+    assert configs.load(tmp_path / "any.yaml") == {"a": 4, "b": 2, "c": 3, "d": {"y": 2}, "out": "build/models/any/run"}
+
+
+def test_what_all_data_sets_share_is_said_once(tmp_path: Path) -> None:
+    """Each entry has the common keys and its own; an entry's own win."""
+    (tmp_path / "any.yaml").write_text("dataset_form: {type: chat_template, ds_type: json}\ndatasets: [{path: a}, {path: b, ds_type: parquet}]\n")
+    assert configs.load(tmp_path / "any.yaml") == {
+        "datasets": [{"type": "chat_template", "ds_type": "json", "path": "a"}, {"type": "chat_template", "ds_type": "parquet", "path": "b"}]
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extends: nowhere.yaml\n", "extends nowhere.yaml, which cannot be read"),
+        ("extends: any.yaml\n", "extends any.yaml, which extends any.yaml in turn"),
+        ("extends: back.yaml\n", "extends any.yaml, which extends back.yaml in turn"),
+        ("extends: {a: 1}\n", "extends is a file or a list of files"),
+        ("extends: list.yaml\n", r"list.yaml: not a YAML mapping"),
+    ],
+)
+def test_parts_that_cannot_be_put_in_are_named(tmp_path: Path, text: str, words: str) -> None:
+    """A part that is not there, one that comes back to itself, and what is no part at all."""
+    (tmp_path / "any.yaml").write_text(text)
+    (tmp_path / "back.yaml").write_text("extends: any.yaml\n")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(configs.ConfigError, match=words):
+        configs.load(tmp_path / "any.yaml")

@@ -14,7 +14,7 @@ from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.modeling_flash_attention_utils import prepare_fa_kwargs_from_position_ids
 
-from axolotl_configs.plugin import labelled_logits
+from axolotl_configs.plugin import attend_by_row, labelled_logits
 from tests.conftest import ROOT, Trained
 
 LENGTH = 1024
@@ -43,7 +43,9 @@ def model(trained: Trained) -> PeftModel:
     """Base and adapter unmerged, LoRA on attention, experts and router; made for sdpa as the CPU configurations are."""
     base = AutoModelForCausalLM.from_pretrained(trained.base, dtype=torch.float32, attn_implementation="sdpa")
     base.config.use_cache = False  # as Axolotl's loader sets it, and GuardPlugin makes sure: with a cache transformers looks for no borders
-    return PeftModel.from_pretrained(base, trained.adapter).eval()
+    adapted = PeftModel.from_pretrained(base, trained.adapter).eval()
+    attend_by_row(adapted)
+    return adapted
 
 
 def batches(rows: list[dict], tokenizer: PreTrainedTokenizerBase, of: int) -> list[tuple[list[list[int]], dict[str, torch.Tensor]]]:
@@ -82,9 +84,10 @@ def differences(model: PeftModel, rows: list[dict], packed: list, **changes: obj
     return found
 
 
-def test_each_row_has_the_loss_that_it_has_alone(model: PeftModel, rows: list[dict], tokenizer: PreTrainedTokenizerBase) -> None:
-    """In both languages, in the middle of others and before padding; float32, two bins a batch."""
-    packed = batches(rows, tokenizer, of=2)
+@pytest.mark.parametrize("of", [1, 2], ids=["by row", "by mask"])
+def test_each_row_has_the_loss_that_it_has_alone(model: PeftModel, rows: list[dict], tokenizer: PreTrainedTokenizerBase, of: int) -> None:
+    """In both languages, in the middle of others and before padding; float32. A line alone goes through plugin.py's attention, two through a mask."""
+    packed = batches(rows, tokenizer, of)
     assert any(len(bin_) > 3 for bins, _ in packed for bin_ in bins)
     assert "attention_mask" not in packed[0][1], "Axolotl leaves it out; with it transformers would not look for borders"
     assert max(differences(model, rows, packed)) < 1e-4
