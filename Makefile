@@ -39,7 +39,7 @@ OWN_ROWS = $(MAIN) -m data_prep.$@ --in $(or $(IN),$(error IN is missing: make $
 RECIPE_ROWS = $(MAIN) -m data_prep.generate $@ --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(LLM)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-main setup-serve data translate chats publish-data bench-data bench-llm train serve eval demo test proof check lint format clean
+.PHONY: help setup setup-main setup-serve data translate chats publish-data bench-data bench-llm train publish bench-merge bench-packing serve eval demo test proof check lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -72,10 +72,20 @@ bench-data: setup-main ## ROWS synthetic rows through every step of make data: r
 bench-llm: setup-main ## LLM_ROWS rows through the client of the language-model steps: requests a second, memory, against an endpoint of 200 ms
 	$(MAIN) -m data_prep.bench_llm --rows $(LLM_ROWS) --build $(BUILD)
 
-train: setup-main ## CONFIG -> BUILD/models/NAME: Axolotl QLoRA under DeepSpeed, then merge, then verify
+train: setup-main ## CONFIG -> BUILD/models/NAME: Axolotl QLoRA under DeepSpeed, then merge, then verify; after a break it goes on
 	$(MAIN) -m axolotl_configs.train $(CONFIG) --build $(BUILD) $(TRAIN_ARGS)
 	$(MAIN) -m axolotl_configs.merge $(CONFIG) --build $(BUILD)
 	$(MAIN) -m axolotl_configs.verify --config $(CONFIG) --build $(BUILD)
+	$(MAIN) -m axolotl_configs.curves $(BUILD)/models/$(NAME)
+
+publish: setup-main ## MODEL and REPO=owner/name -> lists model, adapter and card for the Hub; uploads only with PUBLISH=yes
+	$(MAIN) -m axolotl_configs.publish $(MODEL) --repo $(REPO) $(if $(filter yes,$(PUBLISH)),--upload)
+
+bench-merge: setup-main ## a synthetic Mixtral of 4 GB merged by us and by PEFT: memory, time, every tensor compared
+	$(MAIN) -m axolotl_configs.bench_merge --size-gb 4 --work $(BUILD)/bench/merge
+
+bench-packing: setup-main ## the rows of RECIPE=local trained packed and unpacked in turns: padding, real tokens a second
+	$(MAIN) -m axolotl_configs.bench_packing axolotl_configs/local.yaml --build $(BUILD)
 
 # UPSTREAM alone: no worker of ours beside the engine, unless MODEL was named
 SERVED = $(if $(UPSTREAM),--upstream "$(UPSTREAM)") $(if $(and $(UPSTREAM),$(filter file,$(origin MODEL))),,--model "$(MODEL)")
@@ -89,7 +99,7 @@ eval: setup-main ## MODEL and TASKS -> BUILD/eval/NAME: results.json and report.
 
 demo: setup ## the whole job, tiny: data, train, a chat turn in each language over HTTP, evaluation and report
 	$(MAKE) data RECIPE=tiny
-	$(MAKE) train CONFIG=axolotl_configs/tiny.yaml
+	$(MAKE) train CONFIG=axolotl_configs/tiny.yaml TRAIN_ARGS=--fresh
 	$(SERVE) -m fastchat_templates.serve --model $(BUILD)/models/tiny/merged --logs $(BUILD)/serve $(SERVE_ARGS) --ask "$(ASK_EN)" --ask "$(ASK_AR)"
 	$(MAIN) -m eval.run --model $(BUILD)/models/tiny/base --name tiny-base --tasks bimedix_bi,bimedix_seen --data $(BUILD)/data/tiny/eval --build $(BUILD)
 	$(MAIN) -m eval.run --model $(BUILD)/models/tiny/merged --tasks bimedix_bi,bimedix_seen --build $(BUILD)

@@ -24,7 +24,8 @@ SHOWN = [  # of a configuration: what somebody who repeats the run needs
 ]
 NOTICE = """> **For research, not for clinical use.** The answers can be wrong, in both languages; nobody should be diagnosed, treated or reassured by them.
 >
-> <p dir="rtl" lang="ar"><b>للأغراض البحثية فقط، وليس للاستخدام السريري.</b> قد تكون الإجابات خاطئة باللغتين، فلا يجوز الاعتماد عليها في التشخيص أو العلاج أو الاطمئنان.</p>"""
+> <p dir="rtl" lang="ar"><b>للأغراض البحثية فقط، وليس للاستخدام السريري.</b>
+> قد تكون الإجابات خاطئة باللغتين، فلا يجوز الاعتماد عليها في التشخيص أو العلاج أو الاطمئنان.</p>"""
 SNIPPET = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -36,6 +37,9 @@ inputs = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_
 answer = model.generate(**inputs, max_new_tokens=256, do_sample=False)
 print(tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True))
 ```"""
+
+
+INTO = {"published": "as published", "nf4": "rounded to nf4, as training saw it"}
 
 
 def named(base: str) -> str:
@@ -63,17 +67,18 @@ def model_card(name: str, base: str, folder: Path, merge: dict) -> str:
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {name}",
         NOTICE,
-        "A bilingual English and Arabic medical chat model, rebuilt after BiMediX (arXiv 2402.13253) with the public recipe of this project. It is not the authors' model.",
+        "A bilingual English and Arabic medical chat model, rebuilt after BiMediX (arXiv 2402.13253) with the public recipe of this project. "
+        "It is not the authors' model.",
         f"- Base: {named(base)}\n"
         f"- Training: QLoRA of rank {adapter['r']} on attention, experts and router\n"
-        f"- Merge: in float32, written in {merge['dtype']}, into the base {'as published' if merge['into'] == 'published' else 'rounded to nf4, as training saw it'}",
-        "## Prompt\n\nThe chat template is in the tokenizer: `<s>[INST] question [/INST] answer</s>[INST] next question [/INST]`. A system message opens the first "
-        f"question, with an empty line after it.\n\n{SNIPPET}",
+        f"- Merge: in float32, written in {merge['dtype']}, into the base {INTO[merge['into']]}",
+        "## Prompt\n\nThe chat template is in the tokenizer: `<s>[INST] question [/INST] answer</s>[INST] next question [/INST]`. A system message "
+        f"opens the first question, with an empty line after it.\n\n{SNIPPET}",
         _training(folder),
         _data(folder),
         _scores(folder.parent.parent / "eval" / name / "report.md"),
-        "## Limits\n\n- It can state wrong facts and wrong doses with confidence, in Arabic more often than in English.\n- It does not know the patient, and does not know what it "
-        "does not know.\n- Its training data was made in part by language models and machine translation.",
+        "## Limits\n\n- It can state wrong facts and wrong doses with confidence, in either language.\n- It does not know the patient, and does not know "
+        "what it does not know.\n- Arabic rows and chats of its training data, where there are any, were made by a language model.",
         "## Terms\n\nThose of the base model and of each source of the training data (docs/DATA.md of the project); the project's code is Apache-2.0.",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

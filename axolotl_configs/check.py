@@ -116,11 +116,13 @@ def rule_plugins(config: dict) -> Iterator[str]:
 def rule_packing(config: dict) -> Iterator[str]:
     """Packed rows must not see each other, and nothing may be cut through an answer."""
     if config.get("excess_length_strategy") != "raise":
-        yield f"excess_length_strategy is {config.get('excess_length_strategy')}; it must be raise: fit.py has split or set aside what is too long, with a count"
+        found = config.get("excess_length_strategy")
+        yield f"excess_length_strategy is {found}; it must be raise: fit.py has split or set aside what is too long, with a count"
     if not config.get("sample_packing"):
         return
     if not runs_on_cpu(config) and config.get("attn_implementation") != "flash_attention_2":
-        yield f"sample_packing with attn_implementation {config.get('attn_implementation')}; on GPUs it needs flash_attention_2, which keeps the rows apart without a mask"
+        found = config.get("attn_implementation")
+        yield f"sample_packing with attn_implementation {found}; on GPUs it needs flash_attention_2, which keeps the rows apart without a mask"
     if runs_on_cpu(config) and (config.get("multipack_real_batches") is not False or config.get("pad_to_sequence_len") is not False):
         yield "sample_packing on the CPU needs multipack_real_batches: false and pad_to_sequence_len: false; plugin.py keeps rows apart in one line"
 

@@ -36,6 +36,13 @@ class CpuPlugin(BasePlugin):
             os.environ.setdefault(name, value)
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
         deepspeed.comm.init_distributed("gloo")
+        # with several processes DeepSpeed gathers into slices of the parameters, and gloo's copy into them would be recorded for gradients
+        backend = deepspeed.comm.comm.cdb
+        backend.all_gather_function = torch.no_grad()(backend.all_gather_function)
+
+    def get_training_args(self, cfg: dict) -> dict[str, str]:
+        """accelerate takes a CPU for one process, and would give each of several the same rows, unless it is told the backend."""
+        return {"ddp_backend": "gloo"} if int(os.environ["WORLD_SIZE"]) > 1 else {}
 
     def load_datasets(self, cfg: dict, preprocess: bool = False) -> None:
         """Loads nothing; it is the last call before Axolotl settles where the model goes: with several processes on accelerator number LOCAL_RANK."""

@@ -28,6 +28,7 @@ from axolotl_configs.launch import axolotl
 from data_prep.files import BadInput, read_json, sha256, write_json, written_aside
 
 STEPS = ("prepare", "run", "keep")
+TRACKERS = ("wandb", "tensorboard", "trackio")
 # what may change between a run's beginning and its going on: how often it speaks, where it is shown, how many checkpoints stay
 HARMLESS = {"logging_steps", "save_total_limit", "save_steps", "eval_steps", "use_wandb", "use_tensorboard", "use_trackio"}
 HARMLESS |= {"wandb_mode", "wandb_project", "wandb_name", "trackio_project_name", "trackio_run_name", "use_ray", "ray_num_workers", "resources_per_worker"}
@@ -42,6 +43,14 @@ def begun_with(settings: dict) -> dict:
         "rows": {Path(entry["path"]).name: sha256(Path(entry["path"])) for entry in entries},
         "base": sha256(base) if base.is_file() else settings["base_model"],
     }
+
+
+def tracked(settings: dict, where: str) -> dict:
+    """The settings with the trackers of TRACK (names with commas) switched on; none by default: nothing leaves the machine unasked."""
+    names = [name for name in where.split(",") if name]
+    if unknown := set(names) - set(TRACKERS):
+        raise configs.ConfigError(f"TRACK={where}: {', '.join(sorted(unknown))} is no tracker; there are {', '.join(TRACKERS)}")
+    return settings | {f"use_{name}": True for name in names} | ({"wandb_project": os.environ.get("WANDB_PROJECT", "bimedix")} if "wandb" in names else {})
 
 
 def differences(then: dict, now: dict) -> list[str]:
@@ -158,7 +167,7 @@ def train(
     path: Path, build: Path, overrides: list[str], fresh: bool = False, steps: tuple[str, ...] = STEPS, torchrun: str | None = None, ray: int | None = None
 ) -> bool:
     """Take `steps` of training configuration `path`; False when there was nothing to do. ConfigError says what is wrong, and what to do."""
-    settings = configs.load(path, build, overrides)
+    settings = tracked(configs.load(path, build, overrides), os.environ.get("TRACK", ""))
     if faults := check.faults(settings, path):
         raise configs.ConfigError("\n".join(faults))
     folder = configs.model_folder(path, build)
