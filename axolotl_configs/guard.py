@@ -47,6 +47,11 @@ def _end_with(parent: int) -> None:
     os._exit(STATUS)
 
 
+def first() -> bool:
+    """Whether this is the process that writes for all. transformers' own word for it takes every process on a CPU for the first."""
+    return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
 class NoNumber(TrainerCallback):
     """Ends the run, with a line that says where, when the loss of any batch since the last look was NaN or infinite.
 
@@ -76,7 +81,7 @@ class NoNumber(TrainerCallback):
         whole = checkpoints.last_whole(Path(args.output_dir))
         kept = f"the last whole checkpoint is {whole}" if whole else "there is no checkpoint yet"
         print(
-            f"{STOPPED}the loss was no number in {int(self.bad)} batches between the steps {self.last_good} and {state.global_step}; {kept}. "
+            f"\n{STOPPED}the loss was no number in {int(self.bad)} batches between the steps {self.last_good} and {state.global_step}; {kept}. "
             "Try a lower learning_rate, a longer warm-up or a smaller max_grad_norm, and look at the rows; then begin again with --fresh",
             file=sys.stderr,
             flush=True,
@@ -91,5 +96,5 @@ class Mark(TrainerCallback):
         """transformers calls this on every process, after optimiser, engine and random states are written."""
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
-        if state.is_world_process_zero:
+        if first():
             checkpoints.mark(Path(args.output_dir) / f"checkpoint-{state.global_step}")

@@ -22,7 +22,11 @@ ALONE = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.
 
 
 class CpuPlugin(BasePlugin):
-    """What a CPU run needs and Axolotl does not do."""
+    """What a CPU run needs and Axolotl does not do.
+
+    Several processes (torchrun) run under the engine too, but accelerate takes a CPU for one process: it gives each of them the same rows, so
+    they prove the path and save nothing. On GPUs it knows better.
+    """
 
     def register(self, cfg: dict) -> None:
         """Open a one-process gloo group, once; Axolotl calls this before it validates the configuration.
@@ -39,10 +43,6 @@ class CpuPlugin(BasePlugin):
         # with several processes DeepSpeed gathers into slices of the parameters, and gloo's copy into them would be recorded for gradients
         backend = deepspeed.comm.comm.cdb
         backend.all_gather_function = torch.no_grad()(backend.all_gather_function)
-
-    def get_training_args(self, cfg: dict) -> dict[str, str]:
-        """accelerate takes a CPU for one process, and would give each of several the same rows, unless it is told the backend."""
-        return {"ddp_backend": "gloo"} if int(os.environ["WORLD_SIZE"]) > 1 else {}
 
     def load_datasets(self, cfg: dict, preprocess: bool = False) -> None:
         """Loads nothing; it is the last call before Axolotl settles where the model goes: with several processes on accelerator number LOCAL_RANK."""

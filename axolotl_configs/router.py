@@ -19,6 +19,7 @@ from transformers import PreTrainedTokenizerBase, Trainer, TrainerCallback, Trai
 from transformers.models.mixtral.modeling_mixtral import MixtralTopKRouter
 
 from axolotl_configs.config import LOG, SCRIPTS
+from axolotl_configs.guard import first
 
 PADDING = len(SCRIPTS)  # a class of its own, which is not written
 
@@ -101,7 +102,7 @@ class Log(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object) -> None:
         """Lines of steps that are trained again now are taken out."""
-        if not state.is_world_process_zero:
+        if not first():
             return
         path = Path(args.output_dir) / LOG
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
@@ -118,6 +119,6 @@ class Log(TrainerCallback):
         if "loss" in row:
             row["router"] = self.choices.take()
             row["tokens/real"] = sum(map(sum, (script[0] for script in row["router"].values()))) // self.choices.top_k
-        if state.is_world_process_zero:
+        if first():
             with (Path(args.output_dir) / LOG).open("a", encoding="utf-8") as out:
                 out.write(json.dumps(row) + "\n")
