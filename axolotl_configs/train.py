@@ -15,6 +15,7 @@ import json
 import os
 import shlex
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,8 +116,8 @@ def begin(settings: dict, folder: Path, fresh: bool) -> bool:
     return True
 
 
-def run_axolotl(settings: dict, folder: Path, torchrun: str | None, ray: int | None) -> None:
-    """Train until the end, from the last whole checkpoint where there is one."""
+def run_axolotl(settings: dict, folder: Path, torchrun: str | None, ray: int | None, log: str = "train.log") -> None:
+    """Train until the end, from the last whole checkpoint where there is one; what is said goes to `log` in the folder."""
     run, resolved = Path(settings["output_dir"]), folder / "config.yaml"
     line = ["axolotl", "train", str(resolved)]
     if whole := checkpoints.last_whole(run):
@@ -131,7 +132,7 @@ def run_axolotl(settings: dict, folder: Path, torchrun: str | None, ray: int | N
 
         # without a GPU one process is started directly: plugin.py opens its process group
         line += ["--launcher", "accelerate" if torch.cuda.is_available() else "python"]
-    axolotl(line, folder / "train.log", watched=not ray)
+    axolotl(line, folder / log, watched=not ray)
 
 
 def keep(settings: dict, folder: Path) -> Path:
@@ -172,7 +173,7 @@ def train(
         raise configs.ConfigError("\n".join(faults))
     folder = configs.model_folder(path, build)
     if steps == ("run",):  # on many machines at once: they share the folder, and torchrun's rendezvous
-        run_axolotl(settings, folder, torchrun, ray)
+        run_axolotl(settings, folder, torchrun, ray, f"train-{socket.gethostname()}.log")
         return True
     with alone(folder):
         settings = prepare(settings, folder)
