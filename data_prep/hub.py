@@ -12,13 +12,15 @@ from data_prep.records import BadInput
 
 
 def check(repo: str, upload: bool) -> None:
-    """BadInput when `repo` is no owner/name, or when an upload is wanted and HF_TOKEN is not set."""
+    """BadInput when `repo` is no owner/name, or when an upload is wanted to nobody's repository or without HF_TOKEN."""
     try:
         validate_repo_id(repo)
     except HFValidationError as error:
         raise BadInput(f"--repo {repo!r}: {error}") from error
     if repo.count("/") != 1:
         raise BadInput(f"--repo {repo!r}: write owner/name")
+    if upload and repo.startswith("your-name/"):  # the Makefile's default
+        raise BadInput(f"--repo {repo!r}: put your own name in place of your-name")
     if upload and not os.environ.get("HF_TOKEN"):
         raise BadInput("there is no token: set HF_TOKEN in the environment to one that may write to the repository")
 

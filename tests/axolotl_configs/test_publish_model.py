@@ -64,6 +64,7 @@ def test_what_must_not_be_published(folder: Path, monkeypatch: pytest.MonkeyPatc
     for arguments, words in (
         ([merged, "--repo", "somebody/tiny", "--upload"], "there is no token: set HF_TOKEN"),
         ([merged, "--repo", "tiny"], "write owner/name"),
+        ([merged, "--repo", "your-name/tiny", "--upload"], "put your own name in place of your-name"),
         ([folder / "adapter", "--repo", "somebody/tiny"], "name the folder `merged` of a model that was trained here"),
     ):
         ran = command("axolotl_configs.publish", *arguments)
