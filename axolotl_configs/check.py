@@ -41,6 +41,13 @@ def rule_targets(config: dict) -> Iterator[str]:
         yield f"lora_target_parameters lacks {', '.join(sorted(missing))}: experts and router must be adapted"
 
 
+def rule_kernels(config: dict) -> Iterator[str]:
+    """Axolotl switches its LoRA kernels on by itself where the configuration is silent; that they know of lora_target_parameters is said nowhere."""
+    for kernel in ("lora_qkv_kernel", "lora_o_kernel", "lora_mlp_kernel", "lora_embedding_kernel"):
+        if config.get(kernel) is not False:
+            yield f"{kernel} must be false: Axolotl switches it on otherwise, beside adapters on parameters"
+
+
 def rule_dropout(config: dict) -> Iterator[str]:
     """PEFT has no dropout on parameters."""
     if config.get("lora_target_parameters") and config.get("lora_dropout", 0) != 0:
@@ -160,6 +167,7 @@ def rule_batch(config: dict) -> Iterator[str]:
 
 RULES: list[Callable[[dict], Iterator[str]]] = [
     rule_targets,
+    rule_kernels,
     rule_dropout,
     rule_quantised_experts,
     rule_deepspeed,

@@ -101,7 +101,9 @@ def flops(config: MixtralConfig, counted: plan_memory.Parameters, settings: dict
     active = counted.base.total() - counted.base["experts"] + chosen - counted.base["embeddings and head"] / 2
     passes = 8 if settings.get("gradient_checkpointing") else 6
     attention = 2 * config.num_hidden_layers * settings["sequence_len"] * config.hidden_size  # a token and pass, halved by the causal mask
-    return tokens * passes * (active + attention / 2)
+    # B@A of all experts in full, whatever the tokens: twice forward, twice back
+    products = 8 * settings["lora_r"] * counted.base["experts"] * tokens / (settings["micro_batch_size"] * settings["sequence_len"])
+    return tokens * passes * (active + attention / 2) + products
 
 
 def remedies(config: MixtralConfig, settings: dict, gpus: int, need: float) -> list[str]:
@@ -144,7 +146,7 @@ def plan(path: Path, build: Path, overrides: list[str], args: argparse.Namespace
         "parameters": {"base": dict(counted.base), "trained": dict(counted.trained)},
         "trained": counted.trained.total(),
         "trained_share": counted.share,
-        "trained_share_peft": counted.trained.total() / (counted.base.total() + counted.trained.total()),
+        "trained_share_together": counted.trained.total() / (counted.base.total() + counted.trained.total()),
         "memory": memory,
         "need": need,
         "fits": need <= args.gpu_memory * 1e9,
@@ -165,9 +167,8 @@ def told(found: dict, args: argparse.Namespace) -> str:
     lines = [f"{found['config']} on {found['gpus']} GPUs of {args.gpu_memory:.0f} GB (shape from {found['shape']})", ""]
     for name, count in found["parameters"]["base"].items():
         lines.append(f"  {name:48} {count:>16,}  trained {found['parameters']['trained'].get(name, 0):>14,}")
-    lines.append(
-        f"  trained: {found['trained']:,}, {found['trained_share']:.2%} of the base's parameters ({found['trained_share_peft']:.2%} as PEFT prints it)"
-    )
+    share, together = found["trained_share"], found["trained_share_together"]
+    lines.append(f"  trained: {found['trained']:,}, {share:.2%} of the base's parameters ({together:.2%} of base and adapter together)")
     lines += ["", "  memory on each GPU, GiB"]
     lines += [f"  {name:48} {size / GIB:8.2f}" for name, size in found["memory"].items()]
     lines.append(f"  {'together':48} {found['need'] / GIB:8.2f} of {args.gpu_memory * 1e9 / GIB:.2f}")

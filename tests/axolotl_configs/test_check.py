@@ -48,6 +48,12 @@ CASES = {
         {"lora_target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"]},
         "lora_target_parameters lacks mlp.gate.weight: experts and router must be adapted",
     ),
+    "a kernel": (
+        check.rule_kernels,
+        FULL,
+        {"lora_mlp_kernel": None},
+        "lora_mlp_kernel must be false: Axolotl switches it on otherwise, beside adapters on parameters",
+    ),
     "dropout": (check.rule_dropout, TINY, {"lora_dropout": 0.05}, "lora_dropout is 0.05; with lora_target_parameters it must be 0"),
     "experts in bf16": (
         check.rule_quantised_experts,
