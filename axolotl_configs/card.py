@@ -7,8 +7,6 @@ data's manifest, the scores of `make eval`. No private path goes into it: of a l
 """
 
 import argparse
-import json
-import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -113,8 +111,8 @@ def _data(folder: Path) -> str:
         name: f"{counts['rows_out']:,} rows, {counts['tokens']:,} tokens; {counts['exchanges_set_aside']:,} exchanges too long"
         for name, counts in files.items()
     }
-    recipe = re.search(r"data/([^/]+)/", json.dumps(read_json(folder / "run.json"))) if (folder / "run.json").is_file() else None
-    made = f"The recipe `{recipe[1]}` of the project; its DATASET_CARD.md lists sources and terms." if recipe else ""
+    record = folder / "run.json"
+    made = f"The recipe `{Path(read_json(record)['data']).name}` of the project; its DATASET_CARD.md lists sources and terms." if record.is_file() else ""
     return f"## Data\n\n{made} Longest row {settings.get('sequence_len', '?')} tokens.\n\n{_table(rows)}"
 
 

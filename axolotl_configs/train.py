@@ -85,8 +85,11 @@ def prepare(settings: dict, folder: Path) -> dict:
     return fit.fit(settings, folder)
 
 
-def begin(settings: dict, folder: Path, fresh: bool) -> bool:
-    """Settle whether this is a new run, one to go on with, or one that has ended (then False); a new one is preprocessed."""
+def begin(settings: dict, folder: Path, data: Path, fresh: bool) -> bool:
+    """Settle whether this is a new run, one to go on with, or one that has ended (then False); a new one is preprocessed.
+
+    `data` is the folder of the data set, where eval/run.py looks for the questions that belong to it.
+    """
     run, record, now = Path(settings["output_dir"]), folder / "run.json", begun_with(settings)
     if fresh:
         for old in (run, folder / "adapter"):
@@ -112,7 +115,7 @@ def begin(settings: dict, folder: Path, fresh: bool) -> bool:
         for old in (run, Path(settings["dataset_prepared_path"])):
             shutil.rmtree(old, ignore_errors=True)
         axolotl(["axolotl", "preprocess", str(resolved)], folder / "preprocess.log")
-        write_json(record, {"begun_with": now, "finished": False})
+        write_json(record, {"begun_with": now, "data": str(data), "finished": False})
     return True
 
 
@@ -176,8 +179,9 @@ def train(
         run_axolotl(settings, folder, torchrun, ray, f"train-{socket.gethostname()}.log")
         return True
     with alone(folder):
+        data = Path(settings["datasets"][0]["path"]).parent
         settings = prepare(settings, folder)
-        if "prepare" in steps and not begin(settings, folder, fresh):
+        if "prepare" in steps and not begin(settings, folder, data, fresh):
             return False
         if "run" in steps:
             run_axolotl(settings, folder, torchrun, ray)

@@ -16,11 +16,10 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import lm_eval
 import torch
-import yaml
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 
-from data_prep.files import BadInput, git_commit, write_json, written_aside
+from data_prep.files import BadInput, git_commit, read_json, write_json, written_aside
 from eval.tasks.bimedix.write import BENCHMARKS, LANGS
 
 TASKS = Path(__file__).parent / "tasks"
@@ -87,12 +86,11 @@ def run(model: str, data: Path, names: list[str], out: Path, batch_size: int, li
 
 
 def questions_of(model: Path) -> Path:
-    """The prepared questions that belong to a model that `make train` made: beside the training rows that its config.yaml names."""
-    resolved = model.parent / "config.yaml"
-    if not (model.is_dir() and resolved.is_file()):
+    """The prepared questions that belong to a model that `make train` made: those of the data set that its run.json names."""
+    record = model.parent / "run.json"
+    if not (model.is_dir() and record.is_file()):
         raise BadInput(f"{model} was not trained here, so say which questions it shall answer: RECIPE=<recipe of `make data`>, or --data <folder>")
-    config = yaml.safe_load(resolved.read_text(encoding="utf-8"))
-    return Path(config["datasets"][0]["path"]).parent / "eval"
+    return Path(read_json(record)["data"]) / "eval"
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """Two processes on one machine train one model: torchrun's rendezvous, ZeRO-2 over gloo, the same configuration."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from axolotl_configs import checkpoints, config
 from axolotl_configs.merge import merge
 from axolotl_configs.verify import verify
 from tests.conftest import ROOT, SIX_STEPS, TINY, Trained, command, free_port
+
+# three minutes on two cores, more where DeepSpeed compiles its part first: `make proof` runs it
+pytestmark = pytest.mark.skipif("PROCESSES" not in os.environ, reason="slow: make proof")
 
 
 @pytest.fixture(scope="module")

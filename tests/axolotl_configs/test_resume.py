@@ -126,8 +126,9 @@ def test_a_folder_of_an_older_run_is_left_alone(trained: Trained, tmp_path: Path
 def test_trainers_end_with_the_command_and_nobody_trains_twice(killed: Path, resumed: Ran, tmp_path: Path) -> None:
     """SIGKILL of the command alone: the trainers notice. While it runs, a second command is refused. SIGTERM ends all of it."""
     build = shutil.copytree(killed, tmp_path / "build")
-    process = start(build, "--fresh", "--set", "max_steps=1000", "--set", "save_steps=500")
     log = build / "models" / "tiny" / "run" / "log.jsonl"
+    log.unlink()  # of the run that was copied
+    process = start(build, "--fresh", "--set", "max_steps=1000", "--set", "save_steps=500")
     wait_for(log, process)
     ran = command("axolotl_configs.train", TINY, "--build", build)
     assert ran.code == 2 and "another run is training here" in ran.said
