@@ -86,7 +86,7 @@ def test_rows_are_packed_as_axolotl_packs_them(trained: Trained) -> None:
 
 def test_a_run_that_cannot_fit_is_refused() -> None:
     """Status 1, what would help and by how much; with that done it fits."""
-    line = [FULL[0], "--gpus", "1", "--gpu-memory", "64"]
+    line = [FULL[0], "--gpus", "1", "--gpu-memory", "56"]
     ran = command("axolotl_configs.plan", *line)
     assert ran.code == 1 and "does not fit; what would help" in ran.said
     saved = {words: float(number) for words, number in re.findall(r"^  (.+): ([\d.]+) GiB less$", ran.said, re.MULTILINE)}
