@@ -105,7 +105,7 @@ demo: setup ## the whole job, tiny: data, train, a chat turn in each language ov
 	$(MAIN) -m eval.run --model $(BUILD)/models/tiny/merged --tasks bimedix_bi,bimedix_seen --build $(BUILD)
 	$(MAIN) -m eval.report $(BUILD)/eval/tiny $(BUILD)/eval/tiny-base --seen-floor 90
 
-test: setup ## the tests, at most 15 minutes on 2 cores
+test: setup ## the tests, about 20 minutes on 2 cores
 	$(MAIN) -m pytest -n 2 --dist loadfile $(TEST_ARGS)
 
 proof: setup ## the slow tests at full size: 10,000 rows against a failing endpoint, 20 kills, 340,000 bad rows, two processes that train
