@@ -2,7 +2,7 @@
 
     python -m axolotl_configs.bench_merge --size-gb 4
 
-Makes a Mixtral of random bfloat16 weights with 32 layers and 8 experts, as transformers writes it, in files of 1 GB, and an adapter of rank 16 on
+Makes a Mixtral of random bfloat16 weights with 32 layers and 8 experts, named as transformers writes it, a layer a file, and an adapter of rank 16 on
 attention, experts and router. Each merge is a process of its own: ours, and PEFT's in float32, rounded and saved as it was done before. The base's
 files are read once before, so that both find them in the page cache. Status 1 when the peak memory of ours is over a quarter of the model's
 size, a tensor differs by more than one bfloat16 rounding, or ours is slower.

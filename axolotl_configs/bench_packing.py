@@ -2,7 +2,7 @@
 
     make data RECIPE=local DATA=../shared/data && python -m axolotl_configs.bench_packing axolotl_configs/local.yaml
 
-Axolotl's own trainer runs the configuration four times in turns, packed and not, for a few steps each; both ways see about the same
+Axolotl's own trainer runs the configuration six times in turns, packed and in two ways not, for a few steps each; all ways see about the same
 number of real tokens. Unpacked means rows of a shuffled batch padded to the longest, and once more with rows of like length together
 (`group_by_length`). The first logging step of each run is left out: it warms up. Status 1 when packed batches have more than 3% padding, or
 packed training is less than twice as fast as unpacked.

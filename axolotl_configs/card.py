@@ -51,6 +51,7 @@ def model_card(name: str, base: str, folder: Path, merge: dict) -> str:
     `folder` is BUILD/models/NAME, of which what is there is told; `merge` is the merged folder's merge.json.
     """
     adapter = read_json(folder / "adapter" / "adapter_config.json")
+    settings = settings_of(folder)
     front = {
         "language": ["en", "ar"],
         "library_name": "transformers",
@@ -72,8 +73,8 @@ def model_card(name: str, base: str, folder: Path, merge: dict) -> str:
         f"- Merge: in float32, written in {merge['dtype']}, into the base {INTO[merge['into']]}",
         "## Prompt\n\nThe chat template is in the tokenizer: `<s>[INST] question [/INST] answer</s>[INST] next question [/INST]`. A system message "
         f"opens the first question, with an empty line after it.\n\n{SNIPPET}",
-        _training(folder),
-        _data(folder),
+        _training(folder, settings) if settings else "",
+        _data(folder, settings),
         _scores(folder.parent.parent / "eval" / name / "report.md"),
         "## Limits\n\n- It can state wrong facts and wrong doses with confidence, in either language.\n- It does not know the patient, and does not know "
         "what it does not know.\n- Arabic rows and chats of its training data, where there are any, were made by a language model.",
@@ -86,11 +87,14 @@ def _table(rows: dict[str, object]) -> str:
     return "| | |\n| --- | --- |\n" + "\n".join(f"| {key} | {value} |" for key, value in rows.items())
 
 
-def _training(folder: Path) -> str:
+def settings_of(folder: Path) -> dict:
+    """The configuration that a model's run was given; empty where there was no run."""
+    path = folder / "config.yaml"
+    return yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _training(folder: Path, settings: dict) -> str:
     """Hyper-parameters, versions, commit, and the run's figures where curves.py drew them."""
-    if not (folder / "config.yaml").is_file():
-        return ""
-    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     shown = {f"`{key}`": f"`{settings[key]}`" for key in SHOWN if settings.get(key) is not None}
     shown["`base_model`"] = named(settings["base_model"])
     packages = ", ".join(f"{package} {version(package)}" for package in ("axolotl", "transformers", "peft", "bitsandbytes", "deepspeed", "torch"))
@@ -100,12 +104,11 @@ def _training(folder: Path) -> str:
     return text
 
 
-def _data(folder: Path) -> str:
+def _data(folder: Path, settings: dict) -> str:
     """How many rows and tokens were trained on, and the data set's own card."""
     fitted = folder / "rows" / "manifest.json"
     if not fitted.is_file():
         return ""
-    settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")) if (folder / "config.yaml").is_file() else {}
     files = read_json(fitted)["files"]
     rows = {
         name: f"{counts['rows_out']:,} rows, {counts['tokens']:,} tokens; {counts['exchanges_set_aside']:,} exchanges too long"
@@ -132,7 +135,9 @@ def main() -> None:
         merged = args.folder / "merged"
         if not (merged / "merge.json").is_file():
             raise BadInput(f"{merged} holds no merge.json: run `make train` first")
-        settings = yaml.safe_load((args.folder / "config.yaml").read_text(encoding="utf-8"))
+        settings = settings_of(args.folder)
+        if not settings:
+            raise BadInput(f"{args.folder} holds no config.yaml: `make train` writes it")
         text = model_card(args.folder.name, settings["base_model"], args.folder, read_json(merged / "merge.json"))
         for figure in ("loss.png", "router.png"):
             if f"figures/{figure}" in text:

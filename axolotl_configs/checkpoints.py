@@ -9,6 +9,8 @@ import os
 import re
 from pathlib import Path
 
+from data_prep.files import json_text, save
+
 MARK = "whole.json"  # in each checkpoint: its files and their sizes in bytes
 FOLDER = re.compile(r"checkpoint-(\d+)")
 
@@ -23,12 +25,7 @@ def mark(checkpoint: Path) -> None:
     for name in files:
         with (checkpoint / name).open("rb") as file:
             os.fsync(file.fileno())
-    aside = checkpoint / f".{MARK}"
-    with aside.open("w", encoding="utf-8") as out:
-        json.dump(files, out, indent=1)
-        out.flush()
-        os.fsync(out.fileno())
-    os.replace(aside, checkpoint / MARK)
+    save(checkpoint / MARK, json_text(files).encode())
 
 
 def fault(checkpoint: Path) -> str | None:

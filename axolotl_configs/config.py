@@ -4,6 +4,7 @@ Three things are ours and never reach Axolotl: `extends` (parts that the file st
 `test_datasets` have in common) and `{name}` in a path (the configuration's name). `python -m axolotl_configs.check --show FILE` prints the result.
 """
 
+import argparse
 from pathlib import Path
 
 import yaml
@@ -17,6 +18,15 @@ SCRIPTS = ("arabic", "latin", "other")  # of a token, as the log counts them
 
 class ConfigError(BadInput):
     """A configuration that cannot be used, or a run of it that failed; commands print it and exit with 2."""
+
+
+def parser(description: str) -> argparse.ArgumentParser:
+    """A command line that names a configuration, a build folder and single keys to override, as train, fit and plan have it."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("config", type=Path, help="a configuration of axolotl_configs/")
+    made.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
+    made.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one key, any number of times")
+    return made
 
 
 def load(path: Path, build: Path = Path("build"), overrides: list[str] = ()) -> dict:

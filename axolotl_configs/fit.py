@@ -9,7 +9,6 @@ BUILD/models/NAME/rows/rejected/too_long.jsonl. Lengths are tokens of the base's
 Writes BUILD/models/NAME/rows/: a file for each data set, manifest.json, and lengths.npy for each (int32, tokens of each row) that plan.py reads.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -162,10 +161,7 @@ def fit(settings: dict, folder: Path) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="a configuration of axolotl_configs/")
-    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one key, any number of times")
+    parser = configs.parser(__doc__)
     args = parser.parse_args()
     try:
         fit(configs.load(args.config, args.build, args.overrides), configs.model_folder(args.config, args.build))

@@ -93,8 +93,11 @@ def logits(
 
     hidden = {version: [torch.nn.functional.embedding(prompt, outside(version, "model.embed_tokens.weight")) for prompt in ids] for version in versions}
     for layer in range(config.num_hidden_layers):
+        read = None
         for version, (way, source) in versions.items():
-            one.put(layer, source(layer))
+            if source is not read:  # neighbours with one source share what it gave: one layer is held, and rounded to nf4 once
+                tensors, read = source(layer), source
+            one.put(layer, tensors)
             if way == "merged":
                 one.merge()
             hidden[version] = one.run(hidden[version], adapted=way != "as written")

@@ -39,14 +39,14 @@ class Work:
     source: str
 
 
-def shape(base: str) -> tuple[MixtralConfig, str]:
-    """(the model's configuration, where it was found)."""
+def shape(base: str, folder: Path) -> tuple[MixtralConfig, str]:
+    """(the model's configuration, where it was found); `folder` is BUILD/models/NAME, where train.py builds the tiny base."""
     local = Path(base) / "config.json"
     if local.is_file():
         return MixtralConfig.from_json_file(local), str(local)
     if Path(base).name.startswith("Mixtral-8x7B"):
         return MixtralConfig.from_json_file(SHAPE), f"{SHAPE.parent.name}/{SHAPE.name}"
-    if "build/" in base or base.startswith("/"):
+    if Path(base) == folder / "base":
         from axolotl_configs import tiny_base
 
         return MixtralConfig(vocab_size=32_000, **tiny_base.SIZES), "axolotl_configs/tiny_base.py"
@@ -129,7 +129,7 @@ def remedies(config: MixtralConfig, settings: dict, gpus: int, need: float) -> l
 def plan(path: Path, build: Path, overrides: list[str], args: argparse.Namespace) -> dict:
     """Every figure of the plan, by name; memory in bytes, `fits` tells whether it does."""
     settings = configs.load(path, build, overrides)
-    config, shape_source = shape(settings["base_model"])
+    config, shape_source = shape(settings["base_model"], configs.model_folder(path, build))
     if settings["optimizer"] not in plan_memory.STATES:
         raise configs.ConfigError(f"{path}: optimizer {settings['optimizer']} is unknown here; known are {', '.join(plan_memory.STATES)}")
     gpus = args.gpus or check.header(path).get("gpus", 1)
@@ -183,10 +183,7 @@ def told(found: dict, args: argparse.Namespace) -> str:
 
 def options() -> argparse.ArgumentParser:
     """The command line; `parse_args([CONFIG])` gives the defaults."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="a configuration of axolotl_configs/")
-    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one key, any number of times")
+    parser = configs.parser(__doc__)
     parser.add_argument("--gpus", type=int, help="how many (default: what the configuration's header says)")
     parser.add_argument("--gpu-memory", type=float, default=80, help="of each, in 10^9 bytes (%(default)s)")
     parser.add_argument("--gpu-tflops", type=float, default=312, help="peak of each in bf16; 312 is an A100, 989 an H100 (%(default)s)")

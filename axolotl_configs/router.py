@@ -20,6 +20,7 @@ from transformers.models.mixtral.modeling_mixtral import MixtralTopKRouter
 
 from axolotl_configs.config import LOG, SCRIPTS
 from axolotl_configs.guard import first
+from data_prep.files import save
 
 PADDING = len(SCRIPTS)  # a class of its own, which is not written
 
@@ -108,10 +109,7 @@ class Log(TrainerCallback):
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.is_file() else []
         # a process that was killed while it wrote leaves half a line, without its end
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= state.global_step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{LOG}")
-        aside.write_text("".join(kept), encoding="utf-8")
-        aside.replace(path)
+        save(path, "".join(kept).encode())
 
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict | None = None, **kwargs: object) -> None:
         """transformers calls this on every process; validation and the closing summary come without router counts."""

@@ -9,7 +9,6 @@ checkpoint; after the end it does nothing. Another configuration or other rows a
 On several machines the three steps are started one by one (docs/TRAINING.md): `--step prepare` on one, `--step run` on all, `--step keep` on one.
 """
 
-import argparse
 import fcntl
 import json
 import os
@@ -26,7 +25,7 @@ import yaml
 from axolotl_configs import check, checkpoints
 from axolotl_configs import config as configs
 from axolotl_configs.launch import axolotl
-from data_prep.files import BadInput, read_json, sha256, write_json, written_aside
+from data_prep.files import BadInput, json_text, read_json, save, sha256, written_aside
 
 STEPS = ("prepare", "run", "keep")
 TRACKERS = ("wandb", "tensorboard", "trackio")
@@ -115,7 +114,7 @@ def begin(settings: dict, folder: Path, data: Path, fresh: bool) -> bool:
         for old in (run, Path(settings["dataset_prepared_path"])):
             shutil.rmtree(old, ignore_errors=True)
         axolotl(["axolotl", "preprocess", str(resolved)], folder / "preprocess.log")
-        write_json(record, {"begun_with": now, "data": str(data), "finished": False})
+        save(record, json_text({"begun_with": now, "data": str(data), "finished": False}).encode())
     return True
 
 
@@ -150,7 +149,8 @@ def keep(settings: dict, folder: Path) -> Path:
     with written_aside(folder / "adapter") as aside:
         for file in files:
             shutil.copy(file, aside)
-    write_json(folder / "run.json", read_json(folder / "run.json") | {"finished": True})
+    record = folder / "run.json"
+    save(record, json_text(read_json(record) | {"finished": True}).encode())
     return folder / "adapter"
 
 
@@ -191,10 +191,7 @@ def train(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("config", type=Path, help="a configuration of axolotl_configs/")
-    parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
-    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE", help="override one key, any number of times")
+    parser = configs.parser(__doc__)
     parser.add_argument("--fresh", action="store_true", help="begin again: remove the run of before, its checkpoints and its adapter")
     parser.add_argument("--step", choices=STEPS, help="take this step alone, on several machines (default: all three)")
     parser.add_argument(

@@ -179,8 +179,9 @@ def logit_distances(base: Tensors, adapter: Path, merged: Path, done: dict) -> d
     def files(layer: int) -> layerwise.Layer:
         return {name: written[name] for name in of_written[None if layer < 0 else layer]}
 
-    versions = {f"merged into {into}": ("merged", source) for into, source in zip(INTO, (published, as_trained), strict=True)}
-    versions |= {f"unmerged on {into}": ("unmerged", source) for into, source in zip(INTO, (published, as_trained), strict=True)}
+    versions = {}
+    for into, source in zip(INTO, (published, as_trained), strict=True):
+        versions |= {f"merged into {into}": ("merged", source), f"unmerged on {into}": ("unmerged", source)}
     found = layerwise.logits(ids, base, adapter, config, versions | {"as written": ("as written", files)})
 
     def distance(one: str, other: str) -> float:
