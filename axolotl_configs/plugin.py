@@ -5,7 +5,9 @@ false`, which make a step one long line of whole rows without padding.
 """
 
 import os
+import signal
 import socket
+import sys
 
 import deepspeed
 import torch
@@ -39,7 +41,13 @@ class CpuPlugin(BasePlugin):
         for name, value in ALONE.items():
             os.environ.setdefault(name, value)
         os.environ.setdefault("MASTER_PORT", str(_free_port()))
-        deepspeed.comm.init_distributed("gloo")
+        # DeepSpeed compiles a part of its own here, under a lock file of torch's that only an orderly end removes: left behind, it would make every later
+        # run on this machine wait for ever
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+        try:
+            deepspeed.comm.init_distributed("gloo")
+        finally:
+            signal.signal(signal.SIGTERM, before)
         # with several processes DeepSpeed gathers into slices of the parameters, and gloo's copy into them would be recorded for gradients
         backend = deepspeed.comm.comm.cdb
         backend.all_gather_function = torch.no_grad()(backend.all_gather_function)

@@ -18,10 +18,10 @@ from tests.conftest import OFFLINE, ROOT, SIX_STEPS, TINY, Ran, Trained, command
 OFTEN = [*SIX_STEPS, "--set", "save_steps=2"]  # how often a run is saved does not change what it learns
 
 
-def start(build: Path, *more: object) -> subprocess.Popen:
+def start(build: Path, *more: object, **environment: str) -> subprocess.Popen:
     """`make train`'s first command, in a group of its own."""
     line = [sys.executable, "-m", "axolotl_configs.train", str(TINY), "--build", str(build), *map(str, (*OFTEN, *more))]
-    return subprocess.Popen(line, cwd=ROOT, env=os.environ | OFFLINE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen(line, cwd=ROOT, env=os.environ | OFFLINE | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def wait_for(path: Path, process: subprocess.Popen, seconds: float = 240) -> None:
@@ -143,6 +143,20 @@ def test_trainers_end_with_the_command_and_nobody_trains_twice(killed: Path, res
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
     assert not trainers(build)
+
+
+def test_ended_while_deepspeed_compiles_it_leaves_no_lock(killed: Path, tmp_path: Path) -> None:
+    """torch waits without end for a lock file that nobody removes: the next run, and every later one on the machine, would stand still."""
+    build = shutil.copytree(killed, tmp_path / "build")
+    process = start(build, "--fresh", TORCH_EXTENSIONS_DIR=str(tmp_path / "cache"))
+    end = time.monotonic() + 120
+    while not (locks := list((tmp_path / "cache").rglob("lock"))):
+        assert process.poll() is None and time.monotonic() < end, "nothing was compiled"
+        time.sleep(0.01)
+    process.terminate()
+    assert process.wait(60) == 128 + signal.SIGTERM
+    assert not trainers(build)
+    assert not any(lock.exists() for lock in locks)
 
 
 def test_what_is_whole(tmp_path: Path) -> None:
