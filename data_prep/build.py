@@ -129,7 +129,8 @@ def manifest(
         entry |= {"licence": of.licence, "redistribute": of.redistribute}
         if item.entry:
             hub = item.entry.hub.model_dump(exclude={"options"}) | {"revision": item.revision} if item.revision else None
-            entry |= {"terms": item.entry.terms, "expected": item.entry.expected, "hub": hub}
+            expected = None if "others" in (item.source.model_extra or {}) else item.entry.expected  # a part was asked for
+            entry |= {"terms": item.entry.terms, "expected": expected, "hub": hub}
         inputs.append(entry | account(rows, verdicts, shard))
     absent = [item.source for item in located.missing if recipe.registry.entries()[item.source].split == "test"]
     return {
@@ -140,6 +141,7 @@ def manifest(
         "missing": [{"source": item.source, "why": item.why, "supply": item.supply} for item in located.missing],
         "rejected": dict(sorted(sum((Counter(entry["rejected"]) for entry in inputs), Counter()).items())),
         "deduplication": verdicts.deduplication,
+        "alignment": verdicts.alignment,
         "contamination": {
             "methods": dict(sorted(Counter(hit.method for hit in verdicts.hits).items())),
             "against": dict(sorted(tested(written).items())),
@@ -194,6 +196,9 @@ def report_shortfall(account_of_all: dict) -> None:
         if entry["shortfall"]:
             group = ", ".join(f"{key} {value if isinstance(value, str) else ' + '.join(value)}" for key, value in entry["group"].items())
             print(f"short of {entry['shortfall']:,} rows: {group}: wanted {entry['wanted']:,}, had {entry['had']:,}, built {entry['built']:,}", file=sys.stderr)
+    for benchmark, found in (account_of_all["alignment"] or {}).items():
+        if found["pairs"] < max(found["en"], found["ar"]):
+            print(f"{benchmark}: {found['pairs']:,} of {found['en']:,} English and {found['ar']:,} Arabic questions are pairs", file=sys.stderr)
     if ratio := account_of_all["ratio"]:
         print(f"languages: wanted {json.dumps(ratio['wanted'])}, built {json.dumps(ratio['built'])} rows", file=sys.stderr)
 

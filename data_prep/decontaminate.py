@@ -1,7 +1,8 @@
 """Find the training and validation rows that ask, in whatever clothes, what a test question of the same data set asks.
 
-Looked for, in this order, a row being reported by the first that finds it: the same question and options (`exact`, `normalised`, or `options` in
-another order, or four of five), a long passage in common (`ngram`), the same question with some words changed (`similar`), and, whatever its
+A few-shot example is reported when it is a question of the benchmark that it is shown with; six of MMLU's own are of a neighbouring subject's. Looked
+for, in this order, a row being reported by the first that finds it: the same question and options (`exact`, `normalised`, or `options` in another
+order, or four of five), a long passage in common (`ngram`), the same question with some words changed (`similar`), and, whatever its
 wording, the translation of or the chat made from a question that was found or that is itself a test question (`origin`).
 """
 
@@ -225,9 +226,12 @@ def find(corpus: Corpus, limits: Decontamination) -> list[Hit]:
     index = corpus.index
     tests = np.flatnonzero(index["split"] == CODES["test"])
     rows = np.flatnonzero((index["split"] == CODES["train"]) | (index["split"] == CODES["validation"]))
-    if not len(tests) or not len(rows):
-        return []
     hits = {hit.row: hit for hit in _equal(corpus, rows, tests)}
+    for hit in _equal(corpus, np.flatnonzero(index["split"] == CODES["dev"]), tests):
+        if corpus.record(hit.row).benchmark == corpus.record(hit.test).benchmark:
+            hits[hit.row] = hit
+    if not len(tests) or not len(rows):
+        return [hits[row] for row in sorted(hits)]
 
     def add(method: str, of: np.ndarray, best: np.ndarray, scores: np.ndarray, reached: np.ndarray) -> None:
         for at in np.flatnonzero(reached):

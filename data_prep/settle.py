@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data_prep import decontaminate, dedup
+from data_prep import align, decontaminate, dedup
 from data_prep.corpus import CODES, SPLITS, Corpus
 from data_prep.mix import draw, mix
 from data_prep.recipe import Recipe
@@ -18,19 +18,23 @@ from data_prep.records import Reject
 
 USED, NOT_TAKEN = 0, 1
 REASONS = ("", "", "duplicate_id", "in_test_set", "exact_duplicate", "near_duplicate", "conflicting_answer")
+REASONS += ("misaligned", "cut_off", "other_text", "second_translation", "repeated_text")  # of Arabic test questions, data_prep/align.py
 
 
 @dataclass
 class Verdicts:
     """For every record of the corpus: `reason` (an index of REASONS), `partner` (the record that it was compared with, or -1), `copies` (how often it
-    is written), `split` (its code, after hold_out). And the accounts of contamination, deduplication, mix, ratio and seconds for the manifest."""
+    is written), `split` (its code, after hold_out). `evidence` says more of some. And the accounts of contamination, deduplication, alignment of the two
+    languages' test questions, mix, ratio and seconds for the manifest."""
 
     reason: np.ndarray
     partner: np.ndarray
     copies: np.ndarray
     split: np.ndarray
     hits: list[decontaminate.Hit] = field(default_factory=list)
+    evidence: dict[int, str] = field(default_factory=dict)
     deduplication: dict | None = None
+    alignment: dict | None = None
     mix: list[dict] | None = None
     ratio: dict | None = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -58,6 +62,10 @@ def settle(corpus: Corpus, plan: Recipe, takes: list[tuple[str, int | None]]) ->
     if plan.deduplicate:
         _without_copies(corpus, verdicts, np.flatnonzero(trains & (verdicts.reason == USED)), plan)
     deduplicated = time.monotonic()
+    faults, verdicts.alignment = align.find(corpus, verdicts.reason == USED)
+    for fault in faults:
+        verdicts.reject(fault.reason, np.array([fault.row]), np.array([fault.partner]))
+        verdicts.evidence[fault.row] = fault.evidence
     for shard, (name, take) in enumerate(takes):
         _take(index, verdicts, np.flatnonzero((index["shard"] == shard) & (verdicts.reason == USED)), name, take, plan.seed)
     spoken = np.isin(index["lang"], [CODES[lang] for lang in plan.languages])
@@ -108,9 +116,11 @@ def explain(corpus: Corpus, verdicts: Verdicts, number: int, record: object) -> 
     reason = REASONS[verdicts.reason[number]]
     other = corpus.record(int(verdicts.partner[number]))
     where = f"{other.id} ({other.file}, row {other.row})"
+    said = verdicts.evidence.get(number, "")
     message = {
         "duplicate_id": f"the id {record.id} stands already in {other.file}, row {other.row}; ids are unique: rename or remove one of the two",
-        "in_test_set": f"{record.id} asks what the test question {other.id} asks, so it may not train; nothing to do",
+        "in_test_set": f"{record.id} asks what the test question {other.id} asks, so it may not train, nor be an example; nothing to do",
+        **dict.fromkeys(REASONS[7:], f"{record.id} is not the translation of {where}: {said}; correct it in its file, or translate it again"),
         "exact_duplicate": f"{record.id} says what {where} says; nothing to do",
         "near_duplicate": f"{record.id} says nearly what {where} says; nothing to do, or raise `deduplicate: near` in the recipe",
         "conflicting_answer": f"{record.id} asks what {where} asks and has another right answer; correct the wrong one of the two",

@@ -1,119 +1,101 @@
-"""Score a model on the prepared question sets with lm-evaluation-harness.
+"""Score models on the prepared question sets with lm-evaluation-harness, one model after the other.
 
-    python -m eval.run --model build/models/tiny/merged --data build/data/tiny/eval --tasks bimedix_bi,bimedix_seen
+    python -m eval.run --model build/models/tiny/merged --tasks bimedix_bi,bimedix_seen
+    python -m eval.run --model mixtral-8x7b,bimedix-bi --tasks bimedix_bi --shots 5
 
-Writes BUILD/eval/NAME/: results.json (lm-eval's results, configuration and versions), samples/<task>.jsonl (every question's scores).
-A benchmark whose questions are not among the prepared ones is written down as absent.
+A model is a row of eval/models.yaml, a folder or a Hub id. Each is scored by a process of its own (eval/score.py), so that one that runs out of memory,
+is gated or absent ends with a line, and the others go on. Writes BUILD/eval/NAME/ (results.json, samples/<task>.jsonl); NAME ends in -raw or -5shot where
+the template or the examples are not the usual ones. What was scored before, with the same model, questions and settings, is not scored again.
 """
 
 import argparse
-import json
-import os
+import shlex
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+from data_prep.files import BadInput, read_json
 
-import lm_eval
-import torch
-from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
-
-from data_prep.files import BadInput, git_commit, read_json, write_json, written_aside
-from eval.tasks.bimedix.write import BENCHMARKS, LANGS
-
-TASKS = Path(__file__).parent / "tasks"
-GROUPS = {f"bimedix_{lang}": [f"bimedix_{lang}_{benchmark}" for benchmark in BENCHMARKS] for lang in LANGS}
-GROUPS["bimedix_bi"] = [task for lang in LANGS for task in GROUPS[f"bimedix_{lang}"]]
-GROUPS["bimedix_seen"] = [f"bimedix_{lang}_seen" for lang in LANGS]
+TEMPLATES = ("auto", "chat", "raw")
 
 
-def expand(names: list[str], data: Path) -> tuple[list[str], list[str]]:
-    """(tasks to run, tasks of ours whose questions are absent), groups of ours taken apart. Other lm-eval tasks pass through."""
-    tasks = list(dict.fromkeys(task for name in names for task in GROUPS.get(name, [name])))
-    ours = {task for members in GROUPS.values() for task in members}
-    known = TaskManager(include_path=str(TASKS)).all_tasks
-    for task in tasks:
-        if task not in ours and task not in known:
-            raise BadInput(f"there is no task {task!r}: ours are {', '.join(GROUPS)} and their members; `lm_eval ls tasks` lists lm-eval's")
-    absent = [task for task in tasks if task in ours and not (data / f"{_question_set(task)}.jsonl").is_file()]
-    return [task for task in tasks if task not in absent], absent
+def name_of(model: str) -> str:
+    """What a model's outputs are called: the folder above `merged`, the last part of a Hub id or path, or the row of models.yaml."""
+    path = Path(model)
+    return path.parent.name if path.name == "merged" and path.parent.name else path.name
 
 
-def _question_set(task: str) -> str:
-    _, lang, benchmark = task.split("_", 2)
-    return f"{benchmark}_{lang}"
+def folder_of(build: Path, name: str, shots: int, template: str) -> Path:
+    """Where the results of a model stand for given settings."""
+    return build / "eval" / (name + ("" if template == "auto" else f"-{template}") + (f"-{shots}shot" if shots else ""))
 
 
-def run(model: str, data: Path, names: list[str], out: Path, batch_size: int, limit: int | None) -> dict:
-    """Score `model` (a folder or Hub id) on the tasks; writes the folder `out` and returns what results.json holds."""
-    if os.sep in model and not (Path(model) / "config.json").is_file() and (Path(model).exists() or model.startswith(("build/", "/", "."))):
-        raise BadInput(f"{model} holds no model (no config.json): run `make train`, or name a model with MODEL=")
-    tasks, absent = expand(names, data)
-    if not tasks:
-        raise BadInput(f"{data} holds none of the questions of {', '.join(names)}: `make data` prepares them")
-    # float32 on a CPU: bfloat16 is emulated there, at half the speed
-    device, dtype = ("cuda", "auto") if torch.cuda.is_available() else ("cpu", "float32")
-    lm = HFLM(pretrained=model, device=device, dtype=dtype, batch_size=batch_size)
-    chat = lm.tokenizer.chat_template is not None
-    found = lm_eval.simple_evaluate(
-        model=lm,
-        tasks=tasks,
-        task_manager=TaskManager(include_path=str(TASKS), metadata={"data": str(data.resolve())}),
-        apply_chat_template=chat,
-        limit=limit,
-        bootstrap_iters=0,  # the standard error of an accuracy has a closed form
-    )
-    samples = found.pop("samples")
-    written = {
-        "model": model,
-        "data": str(data),
-        "chat_template": chat,
-        "limit": limit,
-        "absent": absent,
-        "git_commit": git_commit(),
-        "versions": {"lm_eval": lm_eval.__version__, "torch": torch.__version__},
-        **{key: found[key] for key in ("results", "configs", "versions", "n-samples", "n-shot") if key != "versions"},
-        "task_versions": found["versions"],
-    }
-    with written_aside(out) as aside:
-        (aside / "samples").mkdir()
-        for task, rows in samples.items():
-            lines = (json.dumps(row, ensure_ascii=False, default=str) for row in rows)
-            (aside / "samples" / f"{task}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        write_json(aside / "results.json", json.loads(json.dumps(written, default=str)))
-    return written
+def questions_of(model: str, build: Path) -> Path:
+    """The prepared questions for a model: those of the data set that its run.json names, else those of the recipe `benchmark`."""
+    record = Path(model).parent / "run.json"
+    if Path(model).is_dir() and record.is_file():
+        return Path(read_json(record)["data"]) / "eval"
+    benchmark = build / "data" / "benchmark" / "eval"
+    if not benchmark.is_dir():
+        raise BadInput(
+            f"{model} was not trained here and {benchmark} is not there: make data RECIPE=benchmark prepares the questions, or name others with RECIPE=, --data"
+        )
+    return benchmark
 
 
-def questions_of(model: Path) -> Path:
-    """The prepared questions that belong to a model that `make train` made: those of the data set that its run.json names."""
-    record = model.parent / "run.json"
-    if not (model.is_dir() and record.is_file()):
-        raise BadInput(f"{model} was not trained here, so say which questions it shall answer: RECIPE=<recipe of `make data`>, or --data <folder>")
-    return Path(read_json(record)["data"]) / "eval"
+def score(command: list[str]) -> str | None:
+    """Run one model's process; returns why it failed, None when it did not."""
+    with subprocess.Popen(command) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            process.wait()  # it got the signal too
+            raise
+    if code == -signal.SIGKILL:
+        return "it was killed, most likely by the system for want of memory: use a machine with more, or a smaller --batch-size"
+    return None if code == 0 else f"exit status {code}, see above"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="build/models/tiny/merged", help="folder or Hub id (%(default)s)")
-    parser.add_argument("--name", help="of the output folder (default: from the model's folder)")
-    parser.add_argument("--data", type=Path, help="folder of the prepared questions (default: of the data that the model was trained on)")
+    parser.add_argument("--model", default="build/models/tiny/merged", help="rows of models.yaml, folders or Hub ids, comma between (%(default)s)")
+    parser.add_argument("--name", help="of the output folder, for one model (default: from the model)")
+    parser.add_argument("--data", type=Path, help="folder of the prepared questions (default: of the data that the model was trained on, or of `benchmark`)")
     parser.add_argument("--tasks", default="bimedix_bi,bimedix_seen", help="lm-eval tasks or groups, comma between (%(default)s)")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
+    parser.add_argument("--shots", type=int, default=0, help="examples before the question, from the dev split in its language (%(default)s)")
+    parser.add_argument("--template", choices=TEMPLATES, default="auto", help="auto: chat where the model has a chat template (%(default)s)")
+    parser.add_argument("--backend", default="hf", help="lm-eval's name of what runs the model: hf, vllm, local-completions, .. (%(default)s)")
+    parser.add_argument("--model-args", default="", help="more for the backend, as lm-eval has them: base_url=..,num_concurrent=8")
     parser.add_argument("--batch-size", type=int, default=8, help="(%(default)s)")
     parser.add_argument("--limit", type=int, help="so many questions a task, for a quick look")
     args = parser.parse_args()
-    path = Path(args.model)
-    name = args.name or (path.parent.name if path.name == "merged" else path.name)
-    out = args.build / "eval" / name
-    try:
-        found = run(args.model, args.data or questions_of(path), args.tasks.split(","), out, args.batch_size, args.limit)
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    questions = sum(counts["effective"] for counts in found["n-samples"].values())
-    print(f"{out}/results.json: {questions:,} questions in {len(found['results'])} tasks; absent: {', '.join(found['absent']) or 'none'}")
+    models = [model for model in args.model.split(",") if model]
+    if args.name and len(models) > 1:
+        parser.error("--name is for one model")
+    failed = {}
+    for model in models:
+        out = folder_of(args.build, args.name or name_of(model), args.shots, args.template)
+        try:
+            data = args.data or questions_of(model, args.build)
+        except BadInput as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed[model] = "no questions"
+            continue
+        words = ["--model", model, "--data", data, "--tasks", args.tasks, "--out", out, "--shots", args.shots, "--template", args.template]
+        words += ["--backend", args.backend, "--model-args", args.model_args, "--batch-size", args.batch_size, *(["--limit", args.limit] if args.limit else [])]
+        why = score([sys.executable, "-m", "eval.score", *map(str, words), "--command", shlex.join(["python", "-m", "eval.run", *sys.argv[1:]])])
+        if why:
+            failed[model] = why
+    for model, why in failed.items():
+        print(f"not scored: {model}: {why}", file=sys.stderr)
+    sys.exit(2 if failed else 0)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        print("interrupted: finished tasks are kept; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)

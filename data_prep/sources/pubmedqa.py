@@ -24,8 +24,8 @@ STREAM = ijson.get_backend("python")
 OFFICIAL_TEST = "406e3b89eff577ed38571eca5a5819734a6f49ac0437d171b6c64e5c3cd195f8"
 
 
-def read(path: Path, split: str | None = None, test_ids: str | None = "test_ground_truth.json") -> Iterator[Record | Reject]:
-    """Yield all questions, `test` for the PMIDs in `test_ids` (a file beside `path`), else `split` or `train`.
+def read(path: Path, split: str | None = None, test_ids: str | None = "test_ground_truth.json", others: int | None = None) -> Iterator[Record | Reject]:
+    """Yield all questions, `test` for the PMIDs in `test_ids` (a file beside `path`), else `split` or `train`; of these at most `others`.
 
     The Hub has no list of test ids: without the file beside it, a parquet's are drawn as the owners drew them, and compared with theirs by checksum.
     `test_ids: null` says that nothing is for testing, and reads the file as a stream.
@@ -42,6 +42,10 @@ def read(path: Path, split: str | None = None, test_ids: str | None = "test_grou
             raise BadInput(f"{path}: the test id {absent} of {ids_file.name} is not in it; the two files belong together")
     for row, pmid, content in rows:
         where = "test" if pmid in test else split or "train"
+        if where != "test" and others is not None:
+            if not others:
+                continue
+            others -= 1
         if not isinstance(content, dict):
             message = f"PMID {pmid}: not an object with QUESTION, CONTEXTS and final_decision; correct or remove it"
             yield Reject(reason="invalid_record", file=path.name, row=row, message=message, content=content)

@@ -81,6 +81,7 @@ OURS = {
 ONE = OURS | {"answer": "index1", "options_separator": "lettered", "columns": {"question": "q", "options": "all", "answer": "right", "id": "n"}}
 LETTERED = {"n": "1", "q": "Why?", "all": "A) x B) y", "right": 1}
 OPEN = {"source": "ours", "kind": "qa", "lang_column": "lang", "columns": {"question": "q", "answer": "a", "origin_id": "of"}}
+MMMLU = {"Question": "لماذا؟", "A": "س", "B": "ص", "C": "ع", "D": "ل", "Answer": "B", "Subject": "anatomy"}
 FORMS = {
     "samples": Form("samples", "s.jsonl", {"id": "s", "split": "train", "benchmark": "b", "answer": "A", "en": SAMPLE, "ar": SAMPLE}, as_lines, each=2),
     "pubmedqa": Form("pubmedqa", "ori_pqal.json", PUBMED, as_object),
@@ -95,6 +96,8 @@ FORMS = {
     "pubmedqa, streamed": Form("pubmedqa", "ori_pqaa.json", PUBMED, as_object, {"test_ids": None}),
     "pubmedqa, parquet": Form("pubmedqa", "p.parquet", HUB, as_parquet, {"test_ids": None}),
     "mmlu": Form("mmlu", "mmlu.csv", OPTION | {"answer": "B"}, as_csv, {"benchmark": "anatomy"}),
+    "mmmlu": Form("mmmlu", "mmlu_AR-XY.csv", MMMLU, as_csv),
+    "mmmlu, parquet": Form("mmmlu", "m.parquet", MMMLU, as_parquet),
     "medquad": Form("medquad", "m.tar.gz", {"Question": "Why?", "Answer": "So."}, as_archive),
     "medquad, parquet": Form("medquad", "m.parquet", {"document_source": "CDC", "question_id": "1-1", "question": "Why?", "answer": "So."}, as_parquet),
     "chatdoctor": Form("chatdoctor", "c.json", MEADOW, as_list),

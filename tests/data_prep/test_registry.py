@@ -13,7 +13,7 @@ from data_prep.sources import READERS
 
 ENTRIES = registry.entries()
 KINDS = {
-    "mcqa": {"pubmedqa", "medmcqa", "medqa", "mmlu", "records"},
+    "mcqa": {"pubmedqa", "medmcqa", "medqa", "mmlu", "mmmlu", "records"},
     "qa": {"chatdoctor", "medical_meadow", "liveqa", "medicationqa", "medquad", "umls", "records"},
 }
 KINDS["chat"] = {"records"}

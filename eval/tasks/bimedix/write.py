@@ -18,24 +18,45 @@ BENCHMARKS = [
     "pubmedqa",
 ]
 LANGS = ["en", "ar"]
-MEAN = "aggregate_metric_list:\n  - metric: acc\n    aggregation: mean\n    weight_by_size: false\nmetadata:\n  version: 1.0\n"
+ROTATIONS = ["rotated1", "rotated2", "rotated3"]
+PROBES = {"en": ROTATIONS, "ar": [*ROTATIONS, "western", "indic"]}  # only Arabic writes its digits in two ways
+MEAN = "aggregate_metric_list:\n  - metric: acc\n    aggregation: mean\n    weight_by_size: false\nmetadata:\n  version: 2.0\n"
+
+
+def names() -> dict[str, tuple[str, str, str | None, str]]:
+    """Task name -> (benchmark, language, form of the questions or None, template)."""
+    found = {}
+    for lang in LANGS:
+        for benchmark in [*BENCHMARKS, "seen"]:
+            found[f"bimedix_{lang}_{benchmark}"] = (benchmark, lang, None, "_letter_yaml")
+        for benchmark in BENCHMARKS:
+            found[f"bimedix_{lang}_{benchmark}_text"] = (benchmark, lang, None, "_text_yaml")
+            for form in PROBES[lang]:
+                found[f"bimedix_{lang}_{benchmark}_{form}"] = (benchmark, lang, form, "_letter_yaml")
+    return found
+
+
+def groups() -> dict[str, list[str]]:
+    """Group name -> its members, tasks or groups. The mean of a group is that of its members, whatever their size, as in the paper."""
+    found = {}
+    for suffix in ("", "_text"):
+        for lang in LANGS:
+            found[f"bimedix_{lang}{suffix}"] = [f"bimedix_{lang}_{benchmark}{suffix}" for benchmark in BENCHMARKS]
+        found[f"bimedix_bi{suffix}"] = [f"bimedix_{lang}{suffix}" for lang in LANGS]
+    found["bimedix_seen"] = [f"bimedix_{lang}_seen" for lang in LANGS]
+    found["bimedix_probes"] = [name for name, (_, _, form, _) in names().items() if form]
+    return found
 
 
 def files() -> dict[str, str]:
     """File name -> content."""
     written = {}
-    for lang in LANGS:
-        for benchmark in [*BENCHMARKS, "seen"]:
-            lines = ["include: _letter_yaml", f"task: bimedix_{lang}_{benchmark}", "dataset_kwargs:", f"  benchmark: {benchmark}", f"  lang: {lang}"]
-            written[f"bimedix_{lang}_{benchmark}.yaml"] = "\n".join(lines) + "\n"
-        written[f"_bimedix_{lang}.yaml"] = _group(f"bimedix_{lang}", [f"bimedix_{lang}_{benchmark}" for benchmark in BENCHMARKS])
-    written["_bimedix_bi.yaml"] = _group("bimedix_bi", [f"bimedix_{lang}" for lang in LANGS])
-    written["_bimedix_seen.yaml"] = _group("bimedix_seen", [f"bimedix_{lang}_seen" for lang in LANGS])
+    for name, (benchmark, lang, form, template) in names().items():
+        kwargs = f"  benchmark: {benchmark}\n  lang: {lang}\n" + (f"  form: {form}\n" if form else "")
+        written[f"{name}.yaml"] = f"include: {template}\ntask: {name}\ndataset_kwargs:\n{kwargs}"
+    for name, members in groups().items():
+        written[f"_{name}.yaml"] = f"group: {name}\ntask:\n" + "".join(f"  - {member}\n" for member in members) + MEAN
     return written
-
-
-def _group(name: str, tasks: list[str]) -> str:
-    return f"group: {name}\ntask:\n" + "".join(f"  - {task}\n" for task in tasks) + MEAN
 
 
 def main() -> None:

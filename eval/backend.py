@@ -1,0 +1,56 @@
+"""Load the model that is to be scored: a folder or Hub id with transformers (eval/scorer.py), or whatever lm-eval has a name for."""
+
+import os
+from pathlib import Path
+
+import httpx
+import torch
+from huggingface_hub.errors import HfHubHTTPError
+from lm_eval.api.model import LM
+from lm_eval.api.registry import get_model
+from lm_eval.utils import simple_parse_args_string
+
+from data_prep.files import BadInput
+from eval.scorer import Scorer
+
+
+def load_model(model: str, backend: str, more: str, batch_size: int) -> LM:
+    """The model behind lm-eval's interface. BadInput where it is not there, not to be had, gated, or too large for the memory."""
+    if os.sep in model and not (Path(model) / "config.json").is_file() and (Path(model).exists() or model.startswith(("build/", "/", "."))):
+        raise BadInput(f"{model} holds no model (no config.json): run `make train`, or name a model with MODEL=")
+    given = simple_parse_args_string(more)
+    try:
+        if backend != "hf":
+            return get_model(backend).create_from_arg_obj({"pretrained": model, **given}, {"batch_size": batch_size})
+        # float32 on a CPU: bfloat16 is emulated there, at half the speed
+        device, dtype = ("cuda", "auto") if torch.cuda.is_available() else ("cpu", "float32")
+        # several GPUs share one model that does not fit on one
+        split = {"parallelize": True} if torch.cuda.device_count() > 1 else {}
+        return Scorer(**{"pretrained": model, "device": device, "dtype": dtype, "batch_size": batch_size, **split, **given})
+    except (OSError, HfHubHTTPError, httpx.HTTPError, KeyError, ModuleNotFoundError) as error:
+        raise BadInput(f"{model}: {_why(error)}") from error
+    except (RuntimeError, MemoryError) as error:
+        if out_of_memory(error):
+            raise BadInput(f"{model}: out of memory while it was loaded; use a machine with more") from error
+        raise
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether that is what an error says: on a GPU by its type, on a CPU by its words."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
+def _why(error: Exception) -> str:
+    said = f"{error} {error.__cause__}"
+    if "gated" in said.lower():
+        return "it is gated: accept its terms on the Hub and set HF_TOKEN"
+    if isinstance(error, ModuleNotFoundError):
+        return f"the package {error.name} is not installed: pip install {error.name} into .venv"
+    if "offline" in said.lower() or "couldn't connect" in said.lower() or isinstance(error, httpx.HTTPError):
+        return "it is no folder here, and the Hub cannot be reached: check the network, or name a folder"
+    return str(error).splitlines()[0]
+
+
+def context_of(sample: dict) -> str:
+    """The text before the options of a logged sample."""
+    return sample["arguments"][0][0]
