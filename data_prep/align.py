@@ -69,7 +69,7 @@ def _fault(english: MultipleChoice, arabic: MultipleChoice) -> tuple[str, str] |
         return "misaligned", f"{len(english.options)} options in English, {len(arabic.options)} in Arabic"
     if english.answer != arabic.answer or english.benchmark != arabic.benchmark:
         return "misaligned", f"the right answer is option {english.answer + 1} in English, {arabic.answer + 1} in Arabic"
-    names = {"context", "question", "options"}
+    names = {"context", "question"}  # options are too short for the rules: one of 126 good translations was flagged for one of its options
     for flag in check(*(record.model_dump(include=names, exclude_none=True) for record in (english, arabic))).flags:
         if flag["rule"] in DOUBTFUL and flag["severity"] == "error":
             return flag["rule"], f"{flag['field']}: {flag['message']}"

@@ -90,6 +90,15 @@ def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], str]
 
 
 @pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the real files; they are not part of the repository, so a checkout without them skips."""
+    folder = Path(os.environ.get("BIMEDIX_DATA") or ROOT / ".." / "shared" / "data").resolve()
+    if not folder.is_dir():
+        pytest.skip(f"the real data are not here: no folder {folder} (BIMEDIX_DATA names another; docs/DATA.md says where to get the files)")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Six steps of axolotl_configs/tiny.yaml through the public commands: every tensor has moved, nothing is learnt. About a minute."""
     return Trained(*once(tmp_path_factory, "trained", _train))

@@ -1,7 +1,6 @@
 """How the tests run the command that users run, and where rows come from: our own fixtures, or the real files where they are at hand."""
 
 import json
-import os
 import resource
 import shutil
 import subprocess
@@ -130,15 +129,6 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Built:
 def either(request: pytest.FixtureRequest) -> Built:
     """What must be so of the tiny recipe and of all samples alike."""
     return request.getfixturevalue(request.param)
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The folder of the real files; they are not part of the repository, so a checkout without them skips."""
-    folder = Path(os.environ.get("BIMEDIX_DATA") or ROOT / ".." / "shared" / "data").resolve()
-    if not folder.is_dir():
-        pytest.skip(f"the real data are not here: no folder {folder} (BIMEDIX_DATA names another; docs/DATA.md says where to get the files)")
-    return folder
 
 
 @pytest.fixture(scope="session")

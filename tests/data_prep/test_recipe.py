@@ -30,7 +30,7 @@ def test_shipped_recipe_fits_its_readers(name: str) -> None:
 
 def test_the_default_and_the_real_recipe_ship() -> None:
     """`make data` without a word builds `tiny`; README and Makefile name both."""
-    assert {"tiny", "local", "bimed1.3m", "bimed1.3m_en", "bimed1.3m_ar"} == set(SHIPPED)
+    assert {"tiny", "local", "benchmark", "bimed1.3m", "bimed1.3m_en", "bimed1.3m_ar"} == set(SHIPPED)
 
 
 def test_a_recipe_may_stand_anywhere(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """Scoring through lm-evaluation-harness: the model sees the prepared prompt, and the written accuracy is what its likelihoods say."""
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,9 +11,9 @@ import torch
 from lm_eval.tasks import TaskManager, get_task_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from eval.run import GROUPS, TASKS
+from eval.score import TASKS, expand
 from eval.tasks.bimedix import write
-from tests.conftest import Trained, command
+from tests.conftest import OFFLINE, ROOT, Trained, command
 
 FOLDER = TASKS / "bimedix"
 SCORED = "bimedix_en_anatomy,bimedix_ar_medqa,bimedix_en_seen"
@@ -30,7 +33,7 @@ def rows(path: Path) -> list[dict]:
 
 
 def test_the_task_files_are_the_generated_ones() -> None:
-    """Twenty files that differ in names only: one edited by hand would score another way than its neighbours."""
+    """They differ in names only: one edited by hand would score another way than its neighbours."""
     generated = write.files()
     assert {path.name for path in FOLDER.glob("*.yaml")} == set(generated)
     for name, content in generated.items():
@@ -40,8 +43,17 @@ def test_the_task_files_are_the_generated_ones() -> None:
 def test_our_groups_are_lm_evals() -> None:
     """`--tasks bimedix_bi` means the same through eval/run.py and through the `lm_eval` command."""
     known = TaskManager(include_path=str(TASKS)).all_tasks
-    for group, members in GROUPS.items():
-        assert {group, *members} <= set(known)
+    for group, members in write.groups().items():
+        assert {group, *members, *expand([group])} <= set(known)
+    assert len(expand(["bimedix_bi"])) == len(expand(["bimedix_bi_text"])) == 18 and len(expand(["bimedix_probes"])) == 9 * 3 + 9 * 5
+
+
+def test_lm_evals_own_check_passes() -> None:
+    """`lm-eval validate` knows every group and task."""
+    line = [Path(sys.executable).with_name("lm-eval"), "validate", "--tasks", ",".join(write.groups()), "--include_path", TASKS]
+    ran = subprocess.run(list(map(str, line)), cwd=ROOT.parent, capture_output=True, text=True, check=False, timeout=300, env=os.environ | OFFLINE)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "All tasks found and valid" in ran.stdout + ran.stderr or "valid" in (ran.stdout + ran.stderr).lower()
 
 
 def test_prompts_are_the_prepared_ones(trained: Trained) -> None:
@@ -121,7 +133,7 @@ def test_bad_requests_are_messages(trained: Trained, tmp_path: Path) -> None:
     for words, arguments in asked.items():
         ran = command("eval.run", *arguments, "--build", tmp_path)
         assert ran.code == 2 and words in ran.said and "Traceback" not in ran.said, ran.said
-    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+    assert not list(tmp_path.rglob("results.json"))
 
 
 def test_few_shot_examples_are_the_dev_questions(trained: Trained, tmp_path: Path) -> None:
