@@ -39,7 +39,7 @@ OWN_ROWS = $(MAIN) -m data_prep.$@ --in $(or $(IN),$(error IN is missing: make $
 RECIPE_ROWS = $(MAIN) -m data_prep.generate $@ --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(LLM)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-main setup-serve data translate chats publish-data bench-data bench-llm train publish bench-merge bench-packing serve eval demo test proof check lint format clean
+.PHONY: help setup setup-main setup-serve data translate chats publish-data bench-data bench-llm train publish bench-merge bench-packing serve eval probes bench-eval demo test proof check lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -93,9 +93,16 @@ SERVED = $(if $(UPSTREAM),--upstream "$(UPSTREAM)") $(if $(and $(UPSTREAM),$(fil
 serve: setup-serve ## MODEL or UPSTREAM, WORKERS, HOST, PORT -> controller, workers, API and web page, until Ctrl-C
 	$(SERVE) -m fastchat_templates.serve $(SERVED) --workers $(WORKERS) --host $(HOST) --port $(PORT) --logs $(BUILD)/serve $(SERVE_ARGS)
 
-eval: setup-main ## MODEL and TASKS -> BUILD/eval/NAME: results.json and report.md
-	$(MAIN) -m eval.run --model $(MODEL) --tasks $(TASKS) --build $(BUILD) $(QUESTIONS) $(EVAL_ARGS)
-	$(MAIN) -m eval.report $(BUILD)/eval/$(notdir $(patsubst %/merged,%,$(patsubst %/,%,$(MODEL))))
+eval: setup-main ## MODEL (rows of eval/models.yaml, folders, Hub ids; comma between) and TASKS -> BUILD/eval/NAME: results.json, report
+	$(MAIN) -m eval.run --model $(MODEL) --tasks $(TASKS) --build $(BUILD) $(QUESTIONS) --report $(EVAL_ARGS)
+
+probes: setup-main ## MODEL -> BUILD/eval/NAME/probes.md: does it keep to its answer in another order, language, digits?
+	$(MAIN) -m eval.run --model $(MODEL) --tasks bimedix_bi,bimedix_probes --build $(BUILD) $(QUESTIONS) $(EVAL_ARGS)
+	$(MAIN) -m eval.probes $(BUILD)/eval/$(notdir $(patsubst %/merged,%,$(patsubst %/,%,$(MODEL))))
+
+bench-eval: setup-main ## the nine English sets of RECIPE=benchmark on the tiny model: scoring beside the plain forward passes it needs
+	$(MAIN) -m axolotl_configs.tiny_base --out $(BUILD)/bench/tiny-base
+	$(MAIN) -m eval.bench --model $(BUILD)/bench/tiny-base --data $(BUILD)/data/benchmark/eval --out $(BUILD)/bench/eval.json
 
 demo: setup ## the whole job, tiny: data, train, a chat turn in each language over HTTP, evaluation and report
 	$(MAKE) data RECIPE=tiny

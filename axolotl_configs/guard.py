@@ -3,6 +3,7 @@
 In a configuration: `plugins: [axolotl_configs.guard.GuardPlugin]`.
 """
 
+import inspect
 import os
 import sys
 import threading
@@ -28,6 +29,8 @@ class GuardPlugin(BasePlugin):
         """Axolotl calls this before it validates the configuration."""
         if parent := os.environ.get(PARENT):
             threading.Thread(target=_end_with, args=(int(parent),), name="parent's end", daemon=True).start()
+        if cfg.get("use_trackio"):
+            _without_what_trackio_does_not_know()
 
     def pre_lora_load(self, cfg: dict, model: torch.nn.Module) -> None:
         """Axolotl sets the seed after the adapter is made: without this its first values, and so the whole run, would differ from run to run."""
@@ -39,6 +42,14 @@ class GuardPlugin(BasePlugin):
             # transformers looks for the borders of packed rows only where there is no cache: every row would see those before it
             raise ValueError("use_cache is on, with which packed rows are not kept apart; Axolotl should have turned it off")
         return [NoNumber(trainer.model), Mark()]
+
+
+def _without_what_trackio_does_not_know() -> None:
+    """Axolotl 0.19 pins trackio 0.19, whose `init` lacks the `bucket_id` that transformers 5.16 gives it. What is None is left out, anything else fails."""
+    import trackio
+
+    init, known = trackio.init, inspect.signature(trackio.init).parameters
+    trackio.init = lambda **given: init(**{name: value for name, value in given.items() if name in known or value is not None})
 
 
 def _end_with(parent: int) -> None:

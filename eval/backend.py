@@ -4,35 +4,54 @@ import os
 from pathlib import Path
 
 import httpx
+import psutil
 import torch
+import transformers
 from huggingface_hub.errors import HfHubHTTPError
 from lm_eval.api.model import LM
 from lm_eval.api.registry import get_model
 from lm_eval.utils import simple_parse_args_string
 
 from data_prep.files import BadInput
+from eval import models
 from eval.scorer import Scorer
 
 
-def load_model(model: str, backend: str, more: str, batch_size: int) -> LM:
-    """The model behind lm-eval's interface. BadInput where it is not there, not to be had, gated, or too large for the memory."""
+def load_model(model: str, backend: str, more: str, batch_size: int, anyway: bool = False) -> LM:
+    """The model behind lm-eval's interface. BadInput where it is not there, not to be had, gated, or too large for the memory (unless `anyway`)."""
+    row = models.row(model)
     if os.sep in model and not (Path(model) / "config.json").is_file() and (Path(model).exists() or model.startswith(("build/", "/", "."))):
         raise BadInput(f"{model} holds no model (no config.json): run `make train`, or name a model with MODEL=")
-    given = simple_parse_args_string(more)
+    given = {"pretrained": model, **(row.loader() if row else {}), **simple_parse_args_string(more)}
+    if row and backend == "hf" and not anyway and (room := memory_gb()) < row.memory_gb:
+        raise BadInput(f"{model}: it needs {row.memory_gb} GB of memory ({row.parameters:g} billion parameters), and here are {room:.0f}; --anyway tries it")
     try:
         if backend != "hf":
-            return get_model(backend).create_from_arg_obj({"pretrained": model, **given}, {"batch_size": batch_size})
+            of_theirs = {name: value for name, value in given.items() if name not in models.ARGUMENTS - {"dtype"}}
+            return get_model(backend).create_from_arg_obj(of_theirs, {"batch_size": batch_size})
         # float32 on a CPU: bfloat16 is emulated there, at half the speed
-        device, dtype = ("cuda", "auto") if torch.cuda.is_available() else ("cpu", "float32")
-        # several GPUs share one model that does not fit on one
-        split = {"parallelize": True} if torch.cuda.device_count() > 1 else {}
-        return Scorer(**{"pretrained": model, "device": device, "dtype": dtype, "batch_size": batch_size, **split, **given})
+        usual = {"device": "cuda", "dtype": "auto"} if torch.cuda.is_available() else {"device": "cpu", "dtype": "float32"}
+        if torch.cuda.device_count() < 2:
+            given.pop("parallelize", None)
+        elif not row:
+            usual["parallelize"] = True  # several GPUs share a model that does not fit on one
+        kind = type("Multimodal", (Scorer,), {"AUTO_MODEL_CLASS": getattr(transformers, row.auto_class)}) if row else Scorer
+        lm = kind(**usual | {"batch_size": batch_size} | given)
+        if row and row.template:
+            lm.tokenizer.chat_template = row.template.read_text(encoding="utf-8")
+        return lm
     except (OSError, HfHubHTTPError, httpx.HTTPError, KeyError, ModuleNotFoundError) as error:
         raise BadInput(f"{model}: {_why(error)}") from error
     except (RuntimeError, MemoryError) as error:
         if out_of_memory(error):
             raise BadInput(f"{model}: out of memory while it was loaded; use a machine with more") from error
         raise
+
+
+def memory_gb() -> float:
+    """What there is for a model: all GPUs together, or the free memory where there is none (10^9 bytes)."""
+    gpus = [torch.cuda.get_device_properties(number).total_memory for number in range(torch.cuda.device_count())]
+    return (sum(gpus) or psutil.virtual_memory().available) / 1e9
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=8, help="(%(default)s)")
     parser.add_argument("--limit", type=int, help="so many questions a set, for a quick look")
     parser.add_argument("--out", type=Path, default=Path("build/bench/eval.json"), help="(%(default)s)")
-    parser.set_defaults(shots=0, template="auto", backend="hf", model_args="", command="")
+    parser.set_defaults(name=None, anyway=False, shots=0, template="auto", backend="hf", model_args="", command="")
     args = parser.parse_args()
     out = args.out
     try:

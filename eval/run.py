@@ -3,9 +3,10 @@
     python -m eval.run --model build/models/tiny/merged --tasks bimedix_bi,bimedix_seen
     python -m eval.run --model mixtral-8x7b,bimedix-bi --tasks bimedix_bi --shots 5
 
-A model is a row of eval/models.yaml, a folder or a Hub id. Each is scored by a process of its own (eval/score.py), so that one that runs out of memory,
-is gated or absent ends with a line, and the others go on. Writes BUILD/eval/NAME/ (results.json, samples/<task>.jsonl); NAME ends in -raw or -5shot where
-the template or the examples are not the usual ones. What was scored before, with the same model, questions and settings, is not scored again.
+A model is the name of a row of eval/models.yaml, a folder or a Hub id. Each is scored by a process of its own (eval/score.py), so that one that runs out
+of memory, is gated or absent ends with a line, and the others go on. Writes BUILD/eval/NAME/ (results.json, samples/<task>.jsonl); NAME ends in -raw or
+-5shot where the template or the examples are not the usual ones. What was scored before, with the same model, questions and settings, is not scored again.
+With --report all models are put into one report, in the folder of the first.
 """
 
 import argparse
@@ -69,12 +70,14 @@ def main() -> None:
     parser.add_argument("--backend", default="hf", help="lm-eval's name of what runs the model: hf, vllm, local-completions, .. (%(default)s)")
     parser.add_argument("--model-args", default="", help="more for the backend, as lm-eval has them: base_url=..,num_concurrent=8")
     parser.add_argument("--batch-size", type=int, default=8, help="(%(default)s)")
+    parser.add_argument("--report", action="store_true", help="then write the report of all that was scored")
+    parser.add_argument("--anyway", action="store_true", help="load a row of models.yaml also where it says that it does not fit into the memory")
     parser.add_argument("--limit", type=int, help="so many questions a task, for a quick look")
     args = parser.parse_args()
     models = [model for model in args.model.split(",") if model]
     if args.name and len(models) > 1:
         parser.error("--name is for one model")
-    failed = {}
+    failed, done = {}, []
     for model in models:
         out = folder_of(args.build, args.name or name_of(model), args.shots, args.template)
         try:
@@ -85,12 +88,16 @@ def main() -> None:
             continue
         words = ["--model", model, "--data", data, "--tasks", args.tasks, "--out", out, "--shots", args.shots, "--template", args.template]
         words += ["--backend", args.backend, "--model-args", args.model_args, "--batch-size", args.batch_size, *(["--limit", args.limit] if args.limit else [])]
+        words += ["--name", args.name or name_of(model), *(["--anyway"] if args.anyway else [])]
         why = score([sys.executable, "-m", "eval.score", *map(str, words), "--command", shlex.join(["python", "-m", "eval.run", *sys.argv[1:]])])
         if why:
             failed[model] = why
+        else:
+            done.append(out)
     for model, why in failed.items():
         print(f"not scored: {model}: {why}", file=sys.stderr)
-    sys.exit(2 if failed else 0)
+    reported = subprocess.run([sys.executable, "-m", "eval.report", *map(str, done)], check=False).returncode if args.report and done else 0
+    sys.exit(2 if failed else reported)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from lm_eval.tasks import TaskManager, get_task_dict
 
 from data_prep import files
 from data_prep.files import BadInput, git_commit, read_json
+from eval import models
 from eval.backend import context_of, load_model, out_of_memory
 from eval.tasks.bimedix import write
 
@@ -60,6 +61,8 @@ class Run:
         versions = {"lm_eval": lm_eval.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
         self.settings = {"model": args.model, "backend": args.backend, "model_args": args.model_args, "shots": args.shots, "template": args.template}
         self.settings |= {"limit": args.limit, "versions": versions}
+        if (row := models.row(args.model)) is not None:
+            self.settings["row"] = row.model_dump()
 
     def _questions(self, task: str) -> Path:
         benchmark, lang, _, _ = OURS[task]
@@ -68,13 +71,15 @@ class Run:
     @cached_property
     def model(self) -> LM:
         """Loaded when the first task that is not finished asks for it."""
-        return load_model(self.args.model, self.args.backend, self.args.model_args, self.args.batch_size)
+        return load_model(self.args.model, self.args.backend, self.args.model_args, self.args.batch_size, self.args.anyway)
 
     @cached_property
     def chat(self) -> bool:
         """Whether questions are put in the model's chat template."""
         if self.args.template != "auto":
             return self.args.template == "chat"
+        if (row := models.row(self.args.model)) is not None and row.prompt == "raw":
+            return False
         return getattr(getattr(self.model, "tokenizer", None), "chat_template", None) is not None
 
     @cached_property
@@ -131,7 +136,7 @@ class Run:
         """What results.json holds: every finished task of these settings, also those that an earlier command asked for."""
         done = {path.stem: self.finished(path.stem) for path in sorted((self.out / "tasks").glob("*.json"))}
         done = {task: made for task, made in done.items() if made}
-        found = {"name": self.out.name, "model": self.args.model, "data": str(self.args.data), "backend": self.args.backend}
+        found = {"name": self.args.name or self.out.name, "model": self.args.model, "data": str(self.args.data), "backend": self.args.backend}
         found |= {"chat_template": next(iter(done.values()))["chat_template"], "shots": self.args.shots, "limit": self.args.limit}
         found |= {"command": self.args.command, "absent": self.absent, "failed": self.failed, "git_commit": git_commit()}
         found |= {"versions": self.settings["versions"], "seconds": round(sum(made["seconds"] for made in done.values()), 1)}
@@ -165,6 +170,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of the prepared questions")
     parser.add_argument("--tasks", required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    parser.add_argument("--name", help="of the model in reports")
+    parser.add_argument("--anyway", action="store_true", help="also where models.yaml says that it does not fit into the memory")
     parser.add_argument("--shots", type=int, default=0)
     parser.add_argument("--template", default="auto")
     parser.add_argument("--backend", default="hf")
