@@ -11,6 +11,8 @@ import torch
 from lm_eval.tasks import TaskManager, get_task_dict
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from data_prep.files import BadInput
+from eval import backend, models
 from eval.score import TASKS, expand
 from eval.tasks.bimedix import write
 from tests.conftest import OFFLINE, ROOT, Trained, command
@@ -128,7 +130,7 @@ def test_bad_requests_are_messages(trained: Trained, tmp_path: Path) -> None:
         "there is no task 'bimedix_fr'": ["--model", trained.merged, "--tasks", "bimedix_fr"],
         "holds no model (no config.json)": ["--model", tmp_path / "empty", "--data", trained.questions],
         "holds none of the questions": ["--model", trained.merged, "--data", tmp_path / "empty"],
-        "was not trained here, so say which questions": ["--model", "somebody/a-model"],
+        "make data RECIPE=benchmark prepares the questions": ["--model", "somebody/a-model"],
     }
     for words, arguments in asked.items():
         ran = command("eval.run", *arguments, "--build", tmp_path)
@@ -149,3 +151,28 @@ def test_few_shot_examples_are_the_dev_questions(trained: Trained, tmp_path: Pat
         context = task.fewshot_context(doc, 2, gen_prefix=task.doc_to_prefix(doc))
         assert sum(prompt in context for prompt in dev) == 2
         assert context.count(doc["prompt"]) == 1
+
+
+def test_a_row_of_the_table_is_loaded_as_it_says(trained: Trained, tmp_path: Path) -> None:
+    """From a Hub cache that holds the tiny model at the row's commit in the place of Mixtral: the row's prompt format, its name in the results."""
+    row = models.row("mixtral-8x7b")
+    snapshot = tmp_path / "hub" / f"models--{row.hub_id.replace('/', '--')}" / "snapshots" / row.revision
+    trained.copy(trained.merged, snapshot)
+    words = ["--model", "mixtral-8x7b", "--data", trained.questions, "--tasks", "bimedix_en_medqa", "--build", tmp_path, "--limit", 2]
+    line = [sys.executable, "-m", "eval.run", *map(str, words)]
+    environment = os.environ | OFFLINE | {"HF_HUB_CACHE": str(tmp_path / "hub")}
+    ran = subprocess.run([*line, "--anyway"], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    found = json.loads((tmp_path / "eval" / "mixtral-8x7b" / "results.json").read_text(encoding="utf-8"))
+    assert (found["name"], found["chat_template"]) == ("mixtral-8x7b", False) and row.prompt == "raw"
+    (first, *_) = rows(tmp_path / "eval" / "mixtral-8x7b" / "samples" / "bimedix_en_medqa.jsonl")
+    assert first["arguments"][0][0] == f"{first['doc']['prompt']} {first['doc']['lead']}"
+
+
+def test_a_row_that_does_not_fit_is_refused_before_it_is_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """150 GB would come over the network first."""
+    monkeypatch.setattr(backend, "memory_gb", lambda: 24.0)
+    with pytest.raises(BadInput, match=r"med42-70b: it needs \d+ GB of memory \(69 billion parameters\), and here are 24; --anyway tries it"):
+        backend.load_model("med42-70b", "hf", "", 8)
+    with pytest.raises(BadInput, match="jais-30b: .* loads only with Python code of its own"):
+        backend.load_model("jais-30b", "hf", "", 8)
