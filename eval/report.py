@@ -50,7 +50,7 @@ def blocks(systems: list[System], mode: str, calibrations: dict[tuple[str, str],
     if calibrations:
         rows = [[label, LANGUAGES[lang], f"{sum(cell.n for cell in found.accuracy):,}", f"{found.error:.1f}"] for (label, lang), found in calibrations.items()]
         says = "Confidence is the likelihood of the chosen letter among the letters. The error is the mean distance of ten bins from the line, in points."
-        page += [Heading("Calibration"), Table(["system", "language", "answers", "calibration error"], rows), Text([says]), *picture("calibration")]
+        page += [Heading("Calibration"), Table(["system", "language", "answers", "calibration error"], rows, words=2), Text([says]), *picture("calibration")]
         page.append(report_tables.how([system for system in systems if any(label == system.label for label, _ in calibrations)]))
     return [*page, *report_tables.trained_on(systems), *report_tables.others(systems)]
 
@@ -96,6 +96,16 @@ def below_floor(systems: list[System], floor: float) -> str | None:
     return None
 
 
+def headline(content: list[Block]) -> list[Block]:
+    """What is worth a terminal: the top and the tables of accuracies; the rest is in the files."""
+    kept, section = [], ""
+    for block in content:
+        section = block.text if isinstance(block, Heading) else section
+        if section in ("Evaluation", report_tables.SEEN, *TITLES.values()) and not getattr(block, "folded", "") and not isinstance(block, Figure):
+            kept.append(block)
+    return kept
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", type=Path, nargs="+", help="folders that eval/run.py or lm_eval wrote")
@@ -123,7 +133,7 @@ def main() -> None:
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(markdown([block for block in content if not getattr(block, "folded", "") and not isinstance(block, Figure)]))
+    print(markdown(headline(content)))
     print(f"{page} and {html.name} ({html.stat().st_size / 1e6:.1f} MB), {len(pictures)} figures: {', '.join(system.label for system in systems)}")
     if args.seen_floor is not None and (fault := below_floor(systems, args.seen_floor)):
         sys.exit(f"error: {fault}")

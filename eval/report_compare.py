@@ -37,7 +37,9 @@ class Line:
 
 def tested(header: list[str], lines: list[Line], folded: str = "") -> Table:
     """A table of comparisons: words, questions, discordant ones, difference, p and corrected p."""
-    table = Table([*header, "questions", "only first right", "only second right", "difference, points", "p", "p, Holm"], folded=folded)
+    table = Table(
+        [*header, "questions", "only first right", "only second right", "difference, points", "p", "p, Holm"], folded=folded, words=min(3, len(header))
+    )
     for line, corrected in zip(lines, holm([line.found.p for line in lines]), strict=True):
         found = line.found
         counts = [f"{number:,}" for number in (found.n, found.only_first, found.only_second)]
@@ -127,7 +129,7 @@ def changed(first: System, other: System) -> str:
 
 def unscored(systems: list[System]) -> list[Block]:
     """The share of answers that could not be scored, by kind; one line where there are none."""
-    table = Table(["system", "language", "answers", *PROBLEMS.values(), "share"])
+    table = Table(["system", "language", "answers", *PROBLEMS.values(), "share"], words=2)
     looked = [system for system in systems if any(cell.answers for cell in system.cells.values())]
     for system in looked:
         for lang, language in LANGUAGES.items():

@@ -30,11 +30,12 @@ class Text:
 
 @dataclass
 class Table:
-    """Header and rows of cells; `folded` as above. Cells after the first are figures."""
+    """Header and rows of cells; `folded` as above. The first `words` columns hold words, the others figures, which stand to the right."""
 
     header: list[str]
     rows: list[list[str]] = field(default_factory=list)
     folded: str = ""
+    words: int = 1
 
 
 @dataclass
@@ -58,7 +59,7 @@ def _md(block: Block) -> str:
     if isinstance(block, Figure):
         return f"![{block.says}](figures/{block.name}.svg)"
     if isinstance(block, Table):
-        lines = [block.header, ["---"] + ["---:"] * (len(block.header) - 1), *block.rows]
+        lines = [block.header, ["---"] * block.words + ["---:"] * (len(block.header) - block.words), *block.rows]
         body = "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
     else:
         body = "\n".join(f"- {line}" for line in block.lines) if block.points else "\n\n".join(block.lines)
@@ -84,14 +85,20 @@ def inline(text: str) -> str:
     return "".join(parts)
 
 
+def _row(cells: list[str], words: int, tag: str) -> str:
+    made = []
+    for place, cell in enumerate(cells):
+        inner = INTERVAL.sub(r" <small>\1</small>", inline(cell))
+        # the first cell names its row
+        name, end = ('th scope="row"', "th") if place == 0 and tag == "td" else (tag, tag)
+        made.append(f"<{name}{' class=words' if place < words else ''}>{inner}</{end}>")
+    return f"<tr>{''.join(made)}</tr>"
+
+
 def _table(block: Table) -> str:
-    head = "".join(f"<th>{inline(cell)}</th>" for cell in block.header)
-    rows = []
-    for row in block.rows:
-        cells = [INTERVAL.sub(r" <small>\1</small>", inline(cell)) for cell in row[1:]]
-        figures = "".join(f"<td>{cell}</td>" for cell in cells)
-        rows.append(f'<tr><th scope="row">{inline(row[0])}</th>{figures}</tr>')
-    return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+    head = _row(block.header, block.words, "th")
+    rows = "".join(_row(row, block.words, "td") for row in block.rows)
+    return f'<div class="wide"><table><thead>{head}</thead><tbody>{rows}</tbody></table></div>'
 
 
 def _html(block: Block, pictures: dict[str, str]) -> str:

@@ -50,12 +50,12 @@ def systems(first: System, second: System, lang: str, name: str) -> Pairs:
     where = f"{COLUMNS.get(name, name)}, {LANGUAGES[lang]}"
     left_out = []
     for ids, words in (
-        (set(one) - set(other), f"only {first.label} answered"),
-        (set(other) - set(one), f"only {second.label} answered"),
-        ({key for key in one if key in other} - set(shared), "differ between both in wording, options or right answer"),
+        (set(one) - set(other), f"that only {first.label} answered"),
+        (set(other) - set(one), f"that only {second.label} answered"),
+        ({key for key in one if key in other} - set(shared), "with another wording, options or right answer on each side"),
     ):
         if ids:
-            left_out.append(f"{where}: {_number(ids)} that {words} ({_told(ids)})")
+            left_out.append(f"{where}: {_number(ids)} {words} ({_told(ids)})")
     return Pairs([one[key] for key in shared], [other[key] for key in shared], left_out)
 
 

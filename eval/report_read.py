@@ -15,7 +15,7 @@ from data_prep.records import BadInput
 from eval.tasks.bimedix.write import BENCHMARKS
 
 SETS = [*BENCHMARKS, "seen"]
-SCORINGS = {"letter": "option letters", "text": "whole answers", "norm": "whole answers, per character", "bytes": "whole answers, per byte"}
+SCORINGS = {"letter": "option letters", "text": "whole answers", "norm": "whole answers per character", "bytes": "whole answers per byte"}
 NORMED = {"acc_norm": ("norm", len), "acc_bytes": ("bytes", lambda option: len(option.encode()))}  # lm-eval's metrics for options of unequal length
 PROBLEMS = {"missing": "no response", "not finite": "a likelihood that is no number", "cut": "cut for length", "tie": "a tie for the likeliest option"}
 

@@ -8,6 +8,7 @@ from eval.stats import Estimate, mean
 from eval.tasks.bimedix.write import BENCHMARKS
 
 TITLES = {"bi": "Bilingual (mean of English and Arabic)", "en": "English", "ar": "Arabic"}
+SEEN = "Questions that the model was trained on"
 MISSING = "not scored"
 
 
@@ -50,10 +51,10 @@ def how(systems: list[System]) -> Text:
 
 def runs(systems: list[System]) -> list[Block]:
     """What was run, a line a system."""
-    table = Table(["system", "model", "asked by", "questions", "read from"])
+    table = Table(["system", "model", "asked by", "read from", "questions"], words=4)
     for system in systems:
         questions = sum(cell.n for (_, name), cell in system.cells.items() if name in BENCHMARKS)
-        table.rows.append([system.label, f"`{system.run.model}`", conditions(system), f"{questions:,}", f"`{system.run.folder}`"])
+        table.rows.append([system.label, f"`{system.run.model}`", conditions(system), f"`{system.run.folder}`", f"{questions:,}"])
     told = [
         f"{system.label}: older results in {system.run.folder.name} were left out: {', '.join(system.run.left_out)}"
         for system in systems
@@ -152,12 +153,12 @@ def trained_on(systems: list[System]) -> list[Block]:
         return []
     rows = [[system.label, *(shown(estimate(system, lang, "seen"), with_n=True) for lang in LANGUAGES)] for system in asked]
     says = Text(["No benchmark: it shows whether training took."])
-    return [Heading("Questions that the model was trained on"), says, Table(["system", *LANGUAGES.values()], rows), how(asked)]
+    return [Heading(SEEN), says, Table(["system", *LANGUAGES.values()], rows), how(asked)]
 
 
 def others(systems: list[System]) -> list[Block]:
     """Tasks of lm-eval's own that were run along, as lm-eval reports them."""
-    table = Table(["task", "system", "scores"])
+    table = Table(["task", "system", "scores"], words=3)
     for run in {id(system.run): system.run for system in systems}.values():
         label = next(system.label for system in systems if system.run is run)
         for task, scores in run.others.items():

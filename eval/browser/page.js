@@ -49,11 +49,10 @@ function search() {
 function filter(keep) {
   const set = $("set").value, a = Number($("system").value), b = Number($("other").value), [, test] = FILTERS[$("show").value];
   const matches = $("search").value.trim() ? search() : () => true;
-  found = data.pairs.keys().toArray ? [...data.pairs.keys()] : data.pairs.map((_, place) => place);
-  found = found.filter(place => (!set || data.pairs[place][0] === set) && test(data.pairs[place], a, b) && matches(place));
+  found = [...data.pairs.keys()].filter(place => (!set || data.pairs[place][0] === set) && test(data.pairs[place], a, b) && matches(place));
   const rates = LANGS.map((lang, number) => {
     const judged = found.map(place => right(data.pairs[place], a, number)).filter(one => one !== null);
-    return judged.length ? `${WORDS[lang].name === "English" ? "English" : "Arabic"} ${judged.filter(Boolean).length.toLocaleString("en")} of ${judged.length.toLocaleString("en")} right` : "";
+    return judged.length ? `${lang === "en" ? "English" : "Arabic"} ${judged.filter(Boolean).length.toLocaleString("en")} of ${judged.length.toLocaleString("en")} right` : "";
   });
   $("count").textContent = [`${found.length.toLocaleString("en")} of ${data.pairs.length.toLocaleString("en")} questions`, ...rates].filter(Boolean).join("; ");
   $("list").replaceChildren();
@@ -88,6 +87,7 @@ function select(place) {
   $("list").querySelector("[aria-current]")?.removeAttribute("aria-current");
   $("previous").disabled = at === 0;
   $("next").disabled = at >= found.length - 1;
+  $("place").textContent = found.length ? `${(at + 1).toLocaleString("en")} of ${found.length.toLocaleString("en")}` : "";
   if (!found.length) return $("pair").replaceChildren(element("p", {className: "none", textContent: "No question fits."}));
   const line = $("list").children[at], list = $("list");
   line.setAttribute("aria-current", "true");

@@ -73,3 +73,23 @@ def stock(folder: Path, tasks: dict[str, list[dict]], **fields: object) -> Path:
     known = {"model_name": f"some/{folder.name}", "config": {"model": "hf", "limit": None}, "lm_eval_version": "0.4.11", "transformers_version": "5.16.1"}
     (folder / f"results_{DATE}.json").write_text(json.dumps(known | _results(tasks) | fields), encoding="utf-8")
     return folder
+
+
+def bare(folder: Path, **accuracies: tuple[float, int]) -> Path:
+    """A folder with results alone, as older runs left them, for tasks named without their `bimedix_`: (accuracy from 0 to 1, questions)."""
+    folder.mkdir(parents=True)
+    results = {f"bimedix_{task}": {"acc,none": accuracy} for task, (accuracy, _) in accuracies.items()}
+    counts = {f"bimedix_{task}": {"effective": n} for task, (_, n) in accuracies.items()}
+    known = {"model": "some/model", "data": "build/data/any/eval", "chat_template": True, "limit": None, "git_commit": "abc", "versions": {"lm_eval": "0.4.11"}}
+    (folder / "results.json").write_text(json.dumps(known | {"results": results, "n-samples": counts}), encoding="utf-8")
+    return folder
+
+
+def pattern(n: int, right: int, first: int = 0) -> list[bool]:
+    """n answers of which `right` in a row are right, from place `first` on and around the end."""
+    return [(place - first) % n < right for place in range(n)]
+
+
+def both(name: str, n: int, english: list[bool], arabic: list[bool]) -> dict[str, list[dict]]:
+    """A set in both languages, paired by origin."""
+    return {f"bimedix_{lang}_{name}": samples(questions(name, n, lang), right) for lang, right in (("en", english), ("ar", arabic))}
