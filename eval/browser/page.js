@@ -7,7 +7,7 @@ const LANGS = ["en", "ar"], WORDS = {
   ar: {name: "العربية", right: "صحيح", wrong: "خطأ", answer: "الجواب الصحيح", context: "السياق", none: "لا يوجد هذا السؤال بين الأسئلة العربية."},
 };
 const SHOWN = 150;
-let data, found = [], at = 0, drawn = 0, haystack;
+let data, found = [], at = 0, drawn = 0, current = 0, haystack; // current: the pair that is shown, kept while a filter finds nothing
 
 async function unpack(text) {
   const packed = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
@@ -46,7 +46,7 @@ function search() {
   return place => words.every(word => haystack[place].includes(word));
 }
 
-function filter(keep) {
+function filter() {
   const set = $("set").value, a = Number($("system").value), b = Number($("other").value), [, test] = FILTERS[$("show").value];
   const matches = $("search").value.trim() ? search() : () => true;
   found = [...data.pairs.keys()].filter(place => (!set || data.pairs[place][0] === set) && test(data.pairs[place], a, b) && matches(place));
@@ -58,7 +58,7 @@ function filter(keep) {
   $("list").replaceChildren();
   drawn = 0;
   more();
-  const kept = found.indexOf(keep);
+  const kept = found.indexOf(current);
   select(kept < 0 ? 0 : kept);
 }
 
@@ -92,7 +92,8 @@ function select(place) {
   const line = $("list").children[at], list = $("list");
   line.setAttribute("aria-current", "true");
   if (line.offsetTop < list.scrollTop || line.offsetTop + line.offsetHeight > list.scrollTop + list.clientHeight) list.scrollTop = line.offsetTop - 60; // the list alone, not the page
-  const pair = data.pairs[found[at]];
+  current = found[at];
+  const pair = data.pairs[current];
   $("pair").replaceChildren(...LANGS.map((lang, number) => article(pair, number, lang)));
 }
 
@@ -146,8 +147,8 @@ function start() {
   choose($("show"), Object.entries(FILTERS).filter(([, [, , needed]]) => needed <= data.systems.length).map(([value, [words]]) => [value, words]));
   $("other").value = several ? 1 : 0;
   $("against").hidden = !several;
-  for (const id of ["set", "system", "other", "show"]) $(id).addEventListener("change", () => filter(found[at]));
-  $("search").addEventListener("input", () => filter(found[at]));
+  for (const id of ["set", "system", "other", "show"]) $(id).addEventListener("change", filter);
+  $("search").addEventListener("input", filter);
   $("filters").addEventListener("submit", event => event.preventDefault());
   $("previous").addEventListener("click", () => select(at - 1));
   $("next").addEventListener("click", () => select(at + 1));
@@ -162,7 +163,7 @@ function start() {
   });
   $("loading").hidden = true;
   $("browser").hidden = false;
-  filter(0);
+  filter();
 }
 
 unpack($("data").textContent).then(content => { data = content; start(); }).catch(error => {
