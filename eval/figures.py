@@ -161,7 +161,8 @@ def _spread(values: list[float], least: float) -> list[float]:
 def _slopes(by_lang: dict[str, Scores], labels: list[str], colours: dict[str, str], below: str) -> Figure:
     columns = min(4, len(labels))
     lines = -(-len(labels) // columns)
-    says = "; ".join(filter(None, ["accuracy in % on the same sets; thick: plain mean of the nine sets", below]))
+    thick = "thick: plain mean of the nine sets" if any("average" in by_lang["en"][label] for label in labels) else ""
+    says = "; ".join(filter(None, ["accuracy in % on the same sets", thick, below]))
     figure, axes = _begin("English against Arabic", says, max(5.6, 3.1 * columns), 1.5 + 3.9 * lines, (lines, columns))
     figure.subplots_adjust(top=1 - 0.95 / figure.get_figheight(), hspace=0.25, wspace=0.75, right=1 - 0.95 / figure.get_figwidth())
     for panel, label in zip(axes.flat, labels, strict=False):

@@ -42,11 +42,15 @@ def blocks(systems: list[System], mode: str, calibrations: dict[tuple[str, str],
     tables = {lang: report_tables.accuracies(systems, lang, mode) for lang in TITLES}
     if none := [title for lang, title in LANGUAGES.items() if not tables[lang]]:
         page.append(Text([f"No benchmark in {' or '.join(none)} was scored{'' if len(none) == 2 else ', so there is no bilingual table either'}."]))
+    if line := report_tables.missing_everywhere(systems):
+        page.append(Text([line]))
     page += [block for table in tables.values() for block in table]
     page += [*picture("accuracies"), *report_compare.gaps(systems), *picture("languages")]
     page += [*report_compare.differences(systems), *report_compare.choices(systems)]
     if any(tables.values()):
         page += report_compare.unscored(systems)
+    if any(tables.values()) and not calibrations:
+        page += [Heading("Calibration"), Text([f"Left out: it needs {report_compare.FEWEST} answers by letter in a language."])]
     if calibrations:
         rows = [[label, LANGUAGES[lang], f"{sum(cell.n for cell in found.accuracy):,}", f"{found.error:.1f}"] for (label, lang), found in calibrations.items()]
         says = "Confidence is the likelihood of the chosen letter among the letters. The error is the mean distance of ten bins from the line, in points."

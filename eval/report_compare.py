@@ -13,6 +13,7 @@ from eval.report_tables import conditions, how
 from eval.stats import Calibration, Comparison, Estimate, calibration, compare, confidence, holm, mean
 from eval.tasks.bimedix.write import BENCHMARKS
 
+FEWEST = 100  # answers: below that the bins of a calibration hold a handful each
 MOST_PAIRED = 4  # so many systems are compared each with each (6 pairs); more of them each with the first
 TEST = "p: exact McNemar test on the questions of both (binomial test of those that one side alone answers right), Holm: corrected over this table."
 
@@ -90,8 +91,11 @@ def differences(systems: list[System]) -> list[Block]:
                 lines.append(Line(words, compare(*pooled.right)))
                 by_set += [Line([*words, COLUMNS[name]], compare(*pairs.right)) for name, pairs in parts.items()]
                 used += [first, second]
-    if not lines:
+    if not lines and len({system.run.name for system in systems if any(cell.answers for cell in system.cells.values())}) < 2:
         return []
+    if not lines:
+        none = "None can be tested: no two models were asked the same questions in the same way (scoring, number of examples)."
+        return [Heading("Differences between models"), Text([none])]
     pooled = "All questions of a language together, each counted once, so that large sets weigh more than in AVG."
     first_only = [f"More than {MOST_PAIRED} systems: each is compared with the first."] if len(systems) > MOST_PAIRED else []
     blocks: list[Block] = [Heading("Differences between models"), tested(["pair", "language"], lines)]
@@ -152,14 +156,14 @@ def unscored(systems: list[System]) -> list[Block]:
 
 
 def calibrations(systems: list[System]) -> dict[tuple[str, str], Calibration]:
-    """(label, language) -> calibration over the nine sets, for option letters: whole answers of unequal length give no probabilities."""
+    """(label, language) -> calibration over the nine sets, for option letters (whole answers of unequal length give no probabilities) and enough of them."""
     found = {}
     for system in systems:
         for lang in LANGUAGES:
             if system.scoring == "letter":
                 cells = [cell for (one, name), cell in system.cells.items() if one == lang and name in BENCHMARKS and cell.answers]
                 able = [answer for cell in cells for answer in cell.answers.values() if answer.chosen is not None]
-                if able:
+                if len(able) >= FEWEST:
                     sure = [confidence(answer.scores) for answer in able]
                     found[system.label, lang] = calibration(np.array(sure), np.array([answer.right for answer in able]))
     return found

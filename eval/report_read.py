@@ -6,6 +6,7 @@ them; where no samples were kept, a cell holds the accuracy and n only. What doe
 
 import json
 import math
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def _ours(folder: Path) -> tuple[Run, dict, dict[str, Path]]:
         setattr(run, key, found.get(key))
     for key in ("absent", "failed", "versions", "task_versions"):
         setattr(run, key, found.get(key) or getattr(run, key))
-    run.command = " ".join(map(str, found["command"])) if found.get("command") else None
+    run.command = shlex.join(map(str, found["command"])) if found.get("command") else None
     if run.shots is None:
         run.shots = _shots(found)
     samples = {path.stem: path for path in folder.glob("samples/*.jsonl")}
@@ -158,7 +159,7 @@ def _systems(run: Run, found: dict, samples: dict[str, Path]) -> list[System]:
     for task, scores in found["results"].items():
         parts = task_parts(task)
         if parts is None:
-            if task not in groups and not task.startswith("bimedix"):
+            if task not in groups:
                 run.others[task] = scores
             continue
         lang, name, scoring = parts
@@ -226,11 +227,14 @@ def read_answer(row: dict, metric: str, where: str) -> Answer:
             options=tuple(map(str, doc["options"])),
             letters=tuple(map(str, doc["letters"])),
             answer=int(doc["answer"]),
-            context=doc.get("context"),
+            context="\n".join(map(str, context)) if isinstance(context := doc.get("context"), list) else context,
         )
         right = float(row[metric]) == 1.0
     except (KeyError, TypeError, ValueError) as error:
         raise BadInput(f"{where}: {error!r}: `doc` with id, question, options, letters and answer, and `{metric}` are needed") from error
+    if not 0 <= question.answer < len(question.options) == len(question.letters):
+        counts = f"{len(question.options)} options, {len(question.letters)} letters, answer {question.answer}"
+        raise BadInput(f"{where}: {counts}: a letter an option and the place of the right one, from 0, are needed")
     scores = _scores(row, len(question.options))
     if metric in NORMED:
         length = NORMED[metric][1]

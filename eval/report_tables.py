@@ -67,11 +67,22 @@ def absences(systems: list[System], lang: str, kept: list[str]) -> list[str]:
     """One line on the sets that nobody was asked, one for each system that lacks a set the others have."""
     lines = []
     if missing := [name for name in BENCHMARKS if name not in kept]:
-        lines.append(f"Not scored: {', '.join(COLUMNS[name] for name in missing)} ({_why(systems, lang, missing)}). AVG needs all nine sets.")
+        lines.append(_missing(systems, lang, missing))
     for system in systems:
         if some := [name for name in kept if estimate(system, lang, name) is None]:
             lines.append(f"{system.label} was not scored on {', '.join(COLUMNS[name] for name in some)} ({_why([system], lang, some)}).")
     return lines
+
+
+def _missing(systems: list[System], lang: str, names: list[str]) -> str:
+    return f"Not scored: {', '.join(COLUMNS[name] for name in names)} ({_why(systems, lang, names)}). AVG needs all nine sets."
+
+
+def missing_everywhere(systems: list[System]) -> str | None:
+    """The one line on sets that no table has; None where the tables differ in that, so that each says it itself."""
+    by_lang = {lang: [name for name in BENCHMARKS if all(estimate(system, lang, name) is None for system in systems)] for lang in TITLES}
+    lines = {_missing(systems, lang, names) for lang, names in by_lang.items() if names}
+    return lines.pop() if len(lines) == 1 and all(0 < len(names) < len(BENCHMARKS) for names in by_lang.values()) else None
 
 
 def _why(systems: list[System], lang: str, names: list[str]) -> str:
@@ -116,7 +127,7 @@ def accuracies(systems: list[System], lang: str, mode: str) -> list[Block]:
     even = all(len(numbers) == 1 for numbers in counts.values())
     if even:
         table.rows.append([f"_{'pairs' if lang == 'bi' else 'questions'}_", *(f"{next(iter(counts[name])):,}" for name in kept), *([""] if whole else [])])
-    notes = absences(systems, lang, kept)
+    notes = [line for line in absences(systems, lang, kept) if line != missing_everywhere(systems)]
     for system in systems:
         row = cells[system.label]
         if not any(row.values()):

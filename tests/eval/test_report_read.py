@@ -25,7 +25,7 @@ def test_stock_folders_are_read_as_ours(tmp_path: Path) -> None:
     mine = page(ours(tmp_path / "ours" / "m", TASKS))
     stock(tmp_path / "stock" / "some__m", TASKS, model_name="some/m")
     theirs = page(tmp_path / "stock")
-    for section in ("Bilingual", "English", "Arabic", "English against Arabic", "Calibration"):
+    for section in ("Bilingual", "English", "Arabic", "English against Arabic"):
         assert rows(theirs, section) == rows(mine, section)
 
 
@@ -101,6 +101,13 @@ def test_what_each_choice_changes(tmp_path: Path) -> None:
     assert "m (option letters, 5-shot)" in text and "## Differences between models" not in text  # one model has no rival
 
 
+def test_models_asked_in_different_ways_are_not_tested(tmp_path: Path) -> None:
+    """Five examples here, none there: a difference would be that of the examples too. The page says why there is no test."""
+    text = page(ours(tmp_path / "a", TASKS, shots=0), ours(tmp_path / "b", TASKS, shots=5))
+    assert "None can be tested: no two models were asked the same questions in the same way" in text
+    assert "Differences between models" not in page(ours(tmp_path / "c", TASKS))
+
+
 def test_more_systems_than_colours(tmp_path: Path) -> None:
     """Ten of them: all in the tables, each against the first, eight in the pictures."""
     folders = [ours(tmp_path / f"m{number}", both("medqa", 8, pattern(8, number % 8), pattern(8, 3))) for number in range(10)]
@@ -144,6 +151,10 @@ def _samples(folder: Path, change: Callable[[list[str]], list[str]]) -> None:
         (
             lambda folder: _samples(folder, lambda lines: [lines[0].replace('"answer": 0', '"answer": 2'), *lines[1:]]),
             "option 1 is the likeliest and 3 is right",
+        ),
+        (
+            lambda folder: _samples(folder, lambda lines: [lines[0].replace('"answer": 0', '"answer": 4'), *lines[1:]]),
+            "sample 1: 4 options, 4 letters, answer 4",
         ),
         (lambda folder: (folder / "results.json").write_text('{"results": {', encoding="utf-8"), "results.json: not JSON"),
         (lambda folder: (folder / "results.json").unlink(), "`make eval` writes it"),
