@@ -7,6 +7,7 @@ data's manifest, the scores of `make eval`. No private path goes into it: of a l
 """
 
 import argparse
+import re
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,8 @@ import yaml
 
 from data_prep.files import BadInput, git_commit, read_json, save
 
+# what of report.md is folded or a picture
+FOLDED = re.compile(r"^<details>.*?</details>|^!\[[^\n]*$", re.DOTALL | re.MULTILINE)
 SHOWN = [  # of a configuration: what somebody who repeats the run needs
     *("base_model", "adapter", "load_in_4bit", "quantize_moe_experts", "lora_r", "lora_alpha", "lora_dropout", "lora_target_modules", "lora_target_parameters"),
     *("lora_modules_to_save", "sequence_len", "sample_packing", "micro_batch_size", "gradient_accumulation_steps", "num_epochs", "max_steps", "learning_rate"),
@@ -120,11 +123,13 @@ def _data(folder: Path, settings: dict) -> str:
 
 
 def _scores(report: Path) -> str:
-    """The tables of `make eval`, where it has been run."""
+    """The tables of accuracies of `make eval`, where it has been run, without pictures and commands: these name files that do not come along."""
     if not report.is_file():
         return "## Evaluation\n\nNot yet scored: `make eval` writes the nine benchmarks in both languages."
-    tables = report.read_text(encoding="utf-8").split("\n## How this was measured")[0].split("\n## ")[1:]
-    return "## Evaluation\n\nAccuracy in percent ± standard error (n questions), `make eval`.\n\n" + "\n\n".join(f"### {table.strip()}" for table in tables)
+    sections = [section.split("\n", 1) for section in report.read_text(encoding="utf-8").split("\n## ")[1:]]
+    tables = {title: FOLDED.sub("", text).strip() for title, text in sections if title.split(" (")[0] in ("Bilingual", "English", "Arabic")}
+    how = "Accuracy in percent ± standard error, with its 95% interval, `make eval`."
+    return f"## Evaluation\n\n{how}\n\n" + "\n\n".join(f"### {title}\n\n{table}" for title, table in tables.items())
 
 
 def main() -> None:

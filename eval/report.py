@@ -1,124 +1,146 @@
-"""Turn results.json files into report.md: one table a language in the shape of the paper's, n and standard error beside each cell.
+"""Turn what lm-eval left into report.md, report.html and figures/: tables in the shape of the paper's, with intervals and paired tests.
 
-    python -m eval.report build/eval/tiny build/eval/tiny-base --out build/eval/tiny/report.md
+    python -m eval.report build/eval/tiny build/eval/tiny-base
+    python -m eval.report results/some__model results/other__model --out compared --published
 
-A benchmark that was not scored reads `absent`, and so does the average over it. Bilingual cells are the mean of English and Arabic, AVG is
-the plain mean of the nine cells (both as in the paper, docs/PAPER.md).
+Folders are those of eval/run.py or of `lm_eval --output_path .. --log_samples`. Nothing but their files is read. report.html is one file that needs no
+network and holds every question. docs/EVALUATION.md says how each figure is made.
 """
 
 import argparse
-import json
-import math
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-from data_prep.files import BadInput, read_json
+from data_prep.files import BadInput, save
+from eval import browser, models, published, report_compare, report_tables
+from eval.report_page import Block, Figure, Heading, Table, Text, markdown
+from eval.report_pairs import LANGUAGES, estimate
+from eval.report_read import System, load, name_systems
+from eval.report_tables import TITLES
+from eval.stats import Calibration
 from eval.tasks.bimedix.write import BENCHMARKS
 
-COLUMNS = dict(zip(BENCHMARKS, ["CKG", "CBio", "CMed", "MedGen", "ProMed", "Ana", "MedMCQA", "MedQA", "PubMedQA"], strict=True))
-TITLES = {"bi": "Bilingual (mean of English and Arabic)", "en": "English", "ar": "Arabic"}
+READING = (
+    "Accuracy in percent ± standard error, with its 95% interval: Wilson's for a set in one language, Bonett and Price's for pairs, and for AVG "
+    "their square-and-add (MOVER). "
+    "A bilingual cell is the mean of both languages over the questions that stand in both, with the error of the pairs. AVG is the plain mean of the nine sets."
+)
+PICTURES = {
+    "accuracies": "Accuracy by question set and system, with 95% intervals",
+    "languages": "Accuracy in English against Arabic, set by set",
+    "calibration": "Confidence in the chosen letter against accuracy",
+}
 
 
-@dataclass(frozen=True)
-class Cell:
-    """An accuracy in percent, its standard error in percentage points, and the number of questions."""
+def blocks(systems: list[System], mode: str, calibrations: dict[tuple[str, str], Calibration], pictures: list[str]) -> list[Block]:
+    """The whole page."""
 
-    accuracy: float
-    error: float
-    n: int
+    def picture(name: str) -> list[Block]:
+        return [Figure(name, PICTURES[name])] if name in pictures else []
 
-    def __str__(self) -> str:
-        return f"{self.accuracy:.1f} ± {self.error:.1f} (n={self.n:,})"
-
-
-def mean(cells: list[Cell | None]) -> Cell | None:
-    """Plain mean of independent cells with its standard error; None when one is absent."""
-    if not cells or any(cell is None for cell in cells):
-        return None
-    error = math.sqrt(sum(cell.error**2 for cell in cells)) / len(cells)
-    return Cell(sum(cell.accuracy for cell in cells) / len(cells), error, sum(cell.n for cell in cells))
-
-
-def cells(results: dict) -> dict[tuple[str, str], Cell]:
-    """(language, benchmark) -> cell, from what eval/run.py wrote."""
-    found = {}
-    for task, scores in results["results"].items():
-        parts = task.split("_", 2)
-        if parts[0] != "bimedix" or len(parts) != 3:
-            continue
-        n = results["n-samples"][task]["effective"]
-        accuracy = scores["acc,none"]
-        # the standard error of a share; sample variance, as lm-eval has it
-        error = math.sqrt(accuracy * (1 - accuracy) / (n - 1)) if n > 1 else float("nan")
-        found[parts[1], parts[2]] = Cell(100 * accuracy, 100 * error, n)
-    return found
+    page: list[Block] = [Heading("Evaluation", 1), Text(["**For research, not for clinical use.**", READING]), *report_tables.runs(systems)]
+    tables = {lang: report_tables.accuracies(systems, lang, mode) for lang in TITLES}
+    if none := [title for lang, title in LANGUAGES.items() if not tables[lang]]:
+        page.append(Text([f"No benchmark in {' or '.join(none)} was scored{'' if len(none) == 2 else ', so there is no bilingual table either'}."]))
+    if line := report_tables.missing_everywhere(systems):
+        page.append(Text([line]))
+    page += [block for table in tables.values() for block in table]
+    page += [*picture("accuracies"), *report_compare.gaps(systems), *picture("languages")]
+    page += [*report_compare.differences(systems), *report_compare.choices(systems)]
+    if any(tables.values()):
+        page += report_compare.unscored(systems)
+    if any(tables.values()) and not calibrations:
+        page += [Heading("Calibration"), Text([f"Left out: it needs {report_compare.FEWEST} answers by letter in a language."])]
+    if calibrations:
+        rows = [[label, LANGUAGES[lang], f"{sum(cell.n for cell in found.accuracy):,}", f"{found.error:.1f}"] for (label, lang), found in calibrations.items()]
+        says = "Confidence is the likelihood of the chosen letter among the letters. The error is the mean distance of ten bins from the line, in points."
+        page += [Heading("Calibration"), Table(["system", "language", "answers", "calibration error"], rows, words=2), Text([says]), *picture("calibration")]
+        page.append(report_tables.how([system for system in systems if any(label == system.label for label, _ in calibrations)]))
+    return [*page, *report_tables.trained_on(systems), *report_tables.others(systems)]
 
 
-def row(found: dict[tuple[str, str], Cell], lang: str) -> list[Cell | None]:
-    """The nine cells of a language (or of both, `bi`) and their average."""
-    if lang == "bi":
-        nine = [mean([found.get(("en", benchmark)), found.get(("ar", benchmark))]) for benchmark in BENCHMARKS]
-    else:
-        nine = [found.get((lang, benchmark)) for benchmark in BENCHMARKS]
-    return [*nine, mean(nine)]
+def draw(systems: list[System], mode: str, calibrations: dict[tuple[str, str], Calibration]) -> dict[str, dict[str, bytes]]:
+    """Name -> form -> picture."""
+    by_lang, printed = {}, {}
+    for lang in LANGUAGES:
+        rows = {system.label: {name: cell for name in BENCHMARKS if (cell := estimate(system, lang, name))} for system in systems}
+        by_lang[lang] = {label: row for label, row in rows.items() if row}
+        named = {system.label: (models.row(system.run.name).published if models.row(system.run.name) else {}).get(lang) for system in systems}
+        printed[lang] = {label: _with_average(published.rows(lang)[name]) for label, name in named.items() if name and mode != "none"}
+    if not any(by_lang.values()):
+        return {}
+    from eval import figures  # matplotlib: a second that a report without scores does not need
+
+    drawn = figures.draw({lang: scores for lang, scores in by_lang.items() if scores}, printed, calibrations)
+    return {name: {form: figures.render(figure, form) for form in figures.FORMS} for name, figure in drawn.items()}
 
 
-def table(header: list[str], rows: list[list[str]]) -> str:
-    """A Markdown table."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+def _with_average(row: published.Published) -> dict[str, float]:
+    return row.cells | {"average": row.recomputed}
 
 
-def report(models: dict[str, dict]) -> str:
-    """The whole page for {model name: results.json}."""
-    scored = {name: cells(results) for name, results in models.items()}
-    parts = ["# Evaluation\n\n**For research, not for clinical use.** Accuracy in percent ± standard error (n questions), zero-shot letter scoring.\n"]
-    for lang, title in TITLES.items():
-        rows = [[name, *("absent" if cell is None else str(cell) for cell in row(found, lang))] for name, found in scored.items()]
-        parts.append(f"## {title}\n\n" + table(["model", *COLUMNS.values(), "AVG"], rows))
-    seen = {name: [found.get((lang, "seen")) for lang in ("en", "ar")] for name, found in scored.items()}
-    if any(cell for both in seen.values() for cell in both):
-        rows = [[name, *("absent" if cell is None else str(cell) for cell in both)] for name, both in seen.items()]
-        parts.append(
-            "## Questions that the model was trained on\n\nNo benchmark: it shows whether training took.\n\n" + table(["model", "English", "Arabic"], rows)
-        )
-    parts.append("## How this was measured\n")
-    for name, results in models.items():
-        versions = ", ".join(f"{package} {version}" for package, version in results["versions"].items())
-        template = "chat template" if results["chat_template"] else "no chat template: raw prompt"
-        limit = f", first {results['limit']} questions of each task only" if results["limit"] else ""
-        parts.append(f"- {name}: `{results['model']}` on `{results['data']}`, {template}{limit}; {versions}; commit {results['git_commit']}")
-    return "\n".join(parts) + "\n"
+def report(folders: list[Path], mode: str = "named") -> tuple[list[System], list[Block], dict[str, dict[str, bytes]]]:
+    """Systems, page and pictures of the folders; BadInput where one holds no results."""
+    if twice := [folder for place, folder in enumerate(folders) if folder.resolve() in {one.resolve() for one in folders[:place]}]:
+        raise BadInput(f"{twice[0]} is named twice: a run compared with itself shows nothing")
+    systems = [system for folder in folders for system in load(folder)]
+    name_systems(systems)
+    calibrations = report_compare.calibrations(systems)
+    pictures = draw(systems, mode, calibrations)
+    return systems, blocks(systems, mode, calibrations, list(pictures)), pictures
+
+
+def below_floor(systems: list[System], floor: float) -> str | None:
+    """What is wrong with the first system's answers to the questions that it was trained on; None where both languages reach the floor."""
+    for lang in LANGUAGES:
+        cell = estimate(systems[0], lang, "seen")
+        if cell is None or cell.value < floor:
+            scored = "no score" if cell is None else report_tables.shown(cell, with_n=True)
+            return f"training did not take: {scored} on the trained {lang} questions, the floor is {floor:g}%"
+    return None
+
+
+def headline(content: list[Block]) -> list[Block]:
+    """What is worth a terminal: the top and the tables of accuracies; the rest is in the files."""
+    kept, section = [], ""
+    for block in content:
+        section = block.text if isinstance(block, Heading) else section
+        if section in ("Evaluation", report_tables.SEEN, *TITLES.values()) and not getattr(block, "folded", "") and not isinstance(block, Figure):
+            kept.append(block)
+    return kept
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folders", type=Path, nargs="+", help="folders that eval/run.py wrote")
-    parser.add_argument("--out", type=Path, help="(default: report.md in the first folder)")
-    parser.add_argument("--seen-floor", type=float, help="fail when the first model's accuracy on its training questions is below this, in percent")
+    parser.add_argument("folders", type=Path, nargs="+", help="folders that eval/run.py or lm_eval wrote")
+    parser.add_argument("--out", type=Path, help="folder of the report, or its .md file (default: the first folder)")
+    parser.add_argument(
+        "--published",
+        nargs="?",
+        const="all",
+        default="named",
+        choices=["named", "all", "none"],
+        help="printed rows of the paper: of the systems that eval/models.yaml names (default), all (no value), or none",
+    )
+    parser.add_argument("--seen-floor", type=float, help="fail when the first system's accuracy on its training questions is below this, in percent")
     args = parser.parse_args()
+    out = args.out or args.folders[0]
+    page = out if out.suffix == ".md" else out / "report.md"
     try:
-        for folder in args.folders:
-            if not (folder / "results.json").is_file():
-                raise BadInput(f"{folder} holds no results.json: `make eval` writes it")
-        models = {folder.name: read_json(folder / "results.json") for folder in args.folders}
+        systems, content, pictures = report(args.folders, args.published)
+        for name, forms in pictures.items():
+            for form, picture in forms.items():
+                save(page.parent / "figures" / f"{name}.{form}", picture)
+        save(page, markdown(content).encode())
+        html = page.with_suffix(".html")
+        save(html, browser.page("Evaluation", content, {name: forms["svg"] for name, forms in pictures.items()}, systems).encode())
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    out = args.out or args.folders[0] / "report.md"
-    text = report(models)
-    aside = out.with_name(f".{out.name}.part")
-    aside.write_text(text, encoding="utf-8")
-    aside.rename(out)
-    print(text)
-    print(f"{out}: {json.dumps(list(models), ensure_ascii=False)}")
-    if args.seen_floor is not None:
-        first = cells(models[args.folders[0].name])
-        for lang in ("en", "ar"):
-            cell = first.get((lang, "seen"))
-            if cell is None or cell.accuracy < args.seen_floor:
-                sys.exit(f"error: training did not take: {cell or 'no score'} on the trained {lang} questions, the floor is {args.seen_floor}%")
+    print(markdown(headline(content)))
+    print(f"{page} and {html.name} ({html.stat().st_size / 1e6:.1f} MB), {len(pictures)} figures: {', '.join(system.label for system in systems)}")
+    if args.seen_floor is not None and (fault := below_floor(systems, args.seen_floor)):
+        sys.exit(f"error: {fault}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,11 @@ def folder(trained: Trained, tmp_path: Path) -> Path:
     """A trained and merged model of its own."""
     shutil.copytree(trained.adapter.parent, tmp_path / "models" / "tiny")
     (tmp_path / "eval" / "tiny").mkdir(parents=True)
-    report = "# Evaluation\n\n## English\n\n| model | AVG |\n| --- | --- |\n| tiny | 25.0 ± 1.0 (n=9) |\n\n## How this was measured\n\n- here\n"
+    report = (
+        "# Evaluation\n\n| system | read from |\n| --- | --- |\n| tiny | `/home/me/tiny` |\n\n## English\n\n| system | AVG |\n| --- | --- |\n"
+        "| tiny | 25.0 ± 1.0 [23.0, 27.0] |\n\n<details><summary>Command and versions</summary>\n\n- `/home/me/run`\n\n</details>\n\n"
+        "![Accuracy](figures/accuracies.svg)\n\n## English against Arabic\n\n- at length\n"
+    )
     (tmp_path / "eval" / "tiny" / "report.md").write_text(report, encoding="utf-8")
     return tmp_path / "models" / "tiny"
 
@@ -40,6 +44,7 @@ def test_the_card_and_its_snippet(trained: Trained, folder: Path, monkeypatch: p
     ):
         assert words in text, words
     assert str(folder) not in text and str(trained.build) not in text
+    assert "/home/me" not in text and "accuracies.svg" not in text and "at length" not in text
     assert (folder / "merged" / "figures" / "router.png").is_file()
     snippet = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
     monkeypatch.chdir(folder / "merged")
