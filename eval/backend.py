@@ -29,17 +29,7 @@ def load_model(model: str, backend: str, more: str, batch_size: int, anyway: boo
         if backend != "hf":
             of_theirs = {name: value for name, value in given.items() if name not in models.ARGUMENTS - {"dtype"}}
             return get_model(backend).create_from_arg_obj(of_theirs, {"batch_size": batch_size})
-        # float32 on a CPU: bfloat16 is emulated there, at half the speed
-        usual = {"device": "cuda", "dtype": "auto"} if torch.cuda.is_available() else {"device": "cpu", "dtype": "float32"}
-        if torch.cuda.device_count() < 2:
-            given.pop("parallelize", None)
-        elif not row:
-            usual["parallelize"] = True  # several GPUs share a model that does not fit on one
-        kind = type("Multimodal", (Scorer,), {"AUTO_MODEL_CLASS": getattr(transformers, row.auto_class)}) if row else Scorer
-        lm = kind(**usual | {"batch_size": batch_size} | given)
-        if row and row.template:
-            lm.tokenizer.chat_template = row.template.read_text(encoding="utf-8")
-        return lm
+        return _transformers(given, row, batch_size)
     except (OSError, HfHubHTTPError, httpx.HTTPError, KeyError, ModuleNotFoundError) as error:
         raise BadInput(f"{model}: {_why(error)}") from error
     except (RuntimeError, MemoryError) as error:
@@ -57,6 +47,29 @@ def memory_gb() -> float:
 def out_of_memory(error: Exception) -> bool:
     """Whether that is what an error says: on a GPU by its type, on a CPU by its words."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
+def _transformers(given: dict, row: models.Row | None, batch_size: int) -> Scorer:
+    """Weights and tokenizer, loaded here rather than by lm-eval, which does not look at what the files lack: it would be made up at random."""
+    if given.pop("trust_remote_code", False):
+        raise BadInput("trust_remote_code: code that comes with a model is never run here; take it out of --model-args")
+    name, revision = given.pop("pretrained"), given.pop("revision", None)
+    kind = getattr(transformers, row.auto_class if row else "AutoModelForCausalLM")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    # float32 on a CPU: bfloat16 is emulated there, at half the speed. Several GPUs share a model
+    dtype = given.pop("dtype", "auto" if device == "cuda" else "float32")
+    more = {key: given.pop(key) for key in ("attn_implementation",) if key in given}
+    where = "auto" if given.pop("parallelize", True) and torch.cuda.device_count() > 1 else device
+    weights, found = kind.from_pretrained(name, revision=revision or "main", dtype=dtype, device_map=where, output_loading_info=True, **more)
+    if lacks := sorted(found["missing_keys"]):
+        raise BadInput(f"{name}: its files lack {len(lacks)} tensors of {type(weights).__name__} ({lacks[0]}, ..), which would be random: it is no whole model")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(name, revision=revision or "main", use_fast=given.pop("use_fast_tokenizer", True))
+    if row and row.template:
+        tokenizer.chat_template = row.template.read_text(encoding="utf-8")
+    try:
+        return Scorer(pretrained=weights, tokenizer=tokenizer, batch_size=batch_size, **{"backend": "causal"} | given)
+    except TypeError as error:
+        raise BadInput(f"--model-args: {error}") from error
 
 
 def _why(error: Exception) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from lm_eval.tasks import TaskManager, get_task_dict
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_prep.files import BadInput
@@ -176,3 +177,15 @@ def test_a_row_that_does_not_fit_is_refused_before_it_is_fetched(monkeypatch: py
         backend.load_model("med42-70b", "hf", "", 8)
     with pytest.raises(BadInput, match="jais-30b: .* loads only with Python code of its own"):
         backend.load_model("jais-30b", "hf", "", 8)
+
+
+def test_weights_that_are_not_there_are_not_made_up(trained: Trained, tmp_path: Path) -> None:
+    """The authors' published weights were saved without the class that has a head: such a model would answer at random, and look like a model."""
+    broken = trained.copy(trained.merged, tmp_path / "broken")
+    for path in broken.glob("*.safetensors"):
+        tensors = {name: tensor for name, tensor in load_file(path).items() if name != "lm_head.weight"}
+        save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(BadInput, match=r"its files lack 1 tensors of MixtralForCausalLM \(lm_head.weight"):
+        backend.load_model(str(broken), "hf", "", 8)
+    with pytest.raises(BadInput, match="trust_remote_code: code that comes with a model is never run"):
+        backend.load_model(str(broken), "hf", "trust_remote_code=True", 8)
