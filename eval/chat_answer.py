@@ -77,7 +77,7 @@ def plan(question: Question, room: int) -> Iterator[Planned]:
     said = ""
     for text, lang in zip(question.patient, question.langs, strict=True):
         said += text
-        yield Planned(prompts.Prompt(name="chat", version=1, user="${said}"), BaseModel, {"said": said}, room, STAND_IN[lang])
+        yield Planned(prompts.Prompt(name="chat", version=1, user="${said}"), Turn, {"said": said}, room, STAND_IN[lang])
         said += STAND_IN[lang]
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from data_prep import prompts
 from data_prep.llm import Ask
 from data_prep.llm_run import Job, Outcome, Planned
+from data_prep.quality_words import WORDS
 from data_prep.records import Reject
 from eval import chat_code, chat_rubric, chat_sets
 from eval.chat_answer import Answered, row
@@ -22,6 +23,8 @@ from eval.chat_sets import FOLDER, NAMES
 
 ROOM = 3000  # tokens: 7 criteria of a reason of 40 words and a quotation of 25, which takes a token a letter in Arabic under some vocabularies
 _HERE = Path(__file__).parent
+_READERS = [f"{name}.py" for name in ("chat_doses", "quality_numbers", "quality_words", "quality_text")]  # what the verdicts of the code follow from
+_RULES = (*(Path(prompts.__file__).parents[1] / name for name in _READERS), *sorted(WORDS.iterdir()))
 
 
 def by_code(answered: Answered) -> dict[str, dict]:
@@ -96,5 +99,5 @@ def job(seed: int) -> Job:
         fits=lambda answered: None,
         read=lambda path: shuffled(path, seed),
         row=row,
-        code=(Path(__file__), _HERE / "chat_code.py", _HERE / "chat_rubric.py", chat_rubric.RUBRIC, FOLDER / "judge.yaml"),
+        code=(Path(__file__), *(_HERE / f"chat_{name}.py" for name in ("code", "rubric")), *_RULES, chat_rubric.RUBRIC, FOLDER / "judge.yaml"),
     )
