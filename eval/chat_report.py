@@ -105,7 +105,8 @@ def _spent(manifest: dict | None) -> str:
         return "no manifest beside it"
     used = manifest["journal"]
     money = f"{used['usd']:,.2f} USD" if used["usd"] else "no price was given"
-    body = f", body {manifest['body']}" if manifest["body"] else ""
+    more = {key: value for key, value in manifest["body"].items() if key != "seed"}
+    body = f", body {more}" if more else ""
     return (
         f"{used['requests']:,} requests, {used['prompt_tokens']:,} tokens in, {used['completion_tokens']:,} out, {money}{body}; commit {manifest['git_commit']}"
     )
@@ -121,7 +122,7 @@ def _how(one: Judged) -> str:
     for name, manifest in (("answer", one.answers), ("judgement", one.manifest)):
         lost = (manifest["outcomes"].get("failed", 0) + manifest["undone"]) if manifest else 0
         if lost:
-            lines.append(f"  - **{lost:,} chats have no {name}** and are in no figure above.")
+            lines.append(f"  - **No {name}: {lost:,} of {manifest['rows']:,} chats**; they are in no figure above.")
     if one.rows[0]["model"] == one.rows[0]["judge"]:
         lines.append("  - **The judge is the model under test**: models favour their own words; take another judge.")
     return "\n".join(lines)

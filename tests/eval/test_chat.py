@@ -116,7 +116,7 @@ def test_the_page(judged: tuple[Path, Listening], capsys: pytest.CaptureFixture[
     assert page in capsys.readouterr().out
     assert "For research, not for clinical use" in page[:120] and f"## {MODEL}, judged by {JUDGE}" in page
     assert "| Arabic | 100% (74% to 100%), 11 of 11 | 100% (74% to 100%), 11 of 11 | 0% (0% to 26%), 0 of 11 | 0% (0% to 26%), 0 of 11 |" in page
-    assert "**1 chats have no judgement**" in page and "rubric 1" in page and "205 requests" in page
+    assert "**No judgement: 1 of 204 chats**" in page and "rubric 1" in page and "205 requests" in page
     for suffix in ("svg", "png"):
         assert (folder / f"chat-claims.{suffix}").stat().st_size > 5000
 
