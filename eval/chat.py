@@ -2,7 +2,7 @@
 
     OPENAI_BASE_URL=http://127.0.0.1:8000/v1 python -m eval.chat answer --model NAME
     OPENAI_BASE_URL=https://.. OPENAI_API_KEY=.. python -m eval.chat judge build/chat/NAME --model JUDGE --price-in 2 --price-out 8 --budget-usd 20
-    python -m eval.chat report build/chat/NAME/judged-JUDGE.jsonl
+    python -m eval.chat report build/chat/NAME
     python -m eval.chat agree build/chat/NAME/judged-JUDGE.jsonl build/chat/NAME/judged-OTHER.jsonl
     python -m eval.chat agree --sheet sheet.csv build/chat/NAME/answers.jsonl      # for a person; then: agree judged-JUDGE.jsonl sheet.csv
 
@@ -81,10 +81,11 @@ def agree(args: argparse.Namespace) -> int:
 
 def report(args: argparse.Namespace) -> int:
     """The page of some judged files."""
-    out = args.out or args.files[0].with_name("chat.md")
-    chat_report.write([chat_report.read(path) for path in args.files], out, args.seed)
+    paths = [path for named in args.files for path in chat_report.judged(named)]
+    out = args.out or paths[0].with_name("chat.md")
+    chat_report.write([chat_report.read(path) for path in paths], out, args.seed)
     print(out.read_text(encoding="utf-8"))
-    print(f"{out}: {len(args.files)} judged files; sha256 {files.sha256(out)[:16]}")
+    print(f"{out}: {len(paths)} judged files; sha256 {files.sha256(out)[:16]}")
     return 0
 
 
@@ -113,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=int, default=SEED, help="of the order and the resamples (%(default)s)")
     one.set_defaults(do=agree)
     one = stages.add_parser("report", help="the page", description=chat_report.__doc__)
-    one.add_argument("files", type=Path, nargs="+", help="judged-*.jsonl of one or more models and judges")
+    one.add_argument("files", type=Path, nargs="+", help="folders below BUILD/chat, or judged-*.jsonl of one or more models and judges")
     one.add_argument("--out", type=Path, help="(chat.md beside the first file)")
     one.add_argument("--seed", type=int, default=SEED, help="of the resamples (%(default)s)")
     one.set_defaults(do=report)

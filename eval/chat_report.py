@@ -40,6 +40,16 @@ class Judged(NamedTuple):
         return f"{self.rows[0]['model']}, judged by {self.rows[0]['judge']}"
 
 
+def judged(named: Path) -> list[Path]:
+    """The judged files of a folder, or the file itself. BadInput where a folder has none."""
+    if not named.is_dir():
+        return [named]
+    found = sorted(path for path in named.glob("judged-*.jsonl") if not path.name.endswith((".failed.jsonl", ".unread.jsonl")))
+    if not found:
+        raise BadInput(f"{named}: no judged-*.jsonl in it; `python -m eval.chat judge {named}` writes one")
+    return found
+
+
 def read(path: Path) -> Judged:
     """A judged file with what stands beside it. BadInput where it is none."""
     if not path.is_file():
@@ -123,6 +133,9 @@ def _how(one: Judged) -> str:
         lost = (manifest["outcomes"].get("failed", 0) + manifest["undone"]) if manifest else 0
         if lost:
             lines.append(f"  - **No {name}: {lost:,} of {manifest['rows']:,} chats**; they are in no figure above.")
+    answers = one.path.with_name("answers.jsonl")
+    if one.manifest and answers.is_file() and one.manifest["input"]["sha256"] != files.sha256(answers):
+        lines.append("  - **answers.jsonl was written anew since it was judged**: judge it again.")
     if one.rows[0]["model"] == one.rows[0]["judge"]:
         lines.append("  - **The judge is the model under test**: models favour their own words; take another judge.")
     return "\n".join(lines)

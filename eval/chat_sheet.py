@@ -20,7 +20,6 @@ from eval.chat_rubric import FALSE, NOT_APPLICABLE, TRUE, VERDICTS, rubric
 
 WORDS = {"true": TRUE, "yes": TRUE, "نعم": TRUE, "false": FALSE, "no": FALSE, "لا": FALSE, "na": NOT_APPLICABLE, "n/a": NOT_APPLICABLE}
 WORDS |= {"not_applicable": NOT_APPLICABLE, "not applicable": NOT_APPLICABLE}
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would run a cell that begins so
 NO_CELL = "-"
 
 
@@ -89,8 +88,7 @@ def write(path: Path, answered: list[Answered], seed: int, sample: int | None) -
     text = io.StringIO()
     sheet = csv.DictWriter(text, columns())
     sheet.writeheader()
-    for row in made:
-        sheet.writerow({name: f"'{cell}" if cell != NO_CELL and cell.startswith(FORMULA) else cell for name, cell in row.items()})
+    sheet.writerows(made)  # what a model wrote stands behind [1] in its cell, so that no spreadsheet takes it for a formula
     files.save(path, text.getvalue().encode("utf-8-sig"))  # the mark tells a spreadsheet that it is UTF-8
     return len(made)
 

@@ -16,7 +16,7 @@ import pytest
 from data_prep.endpoint import serving
 from eval.chat_rubric import rubric
 from tests.conftest import ROOT
-from tests.eval.chat_model import BELIEVED, GOOD, INVENTS_ALWAYS, INVENTS_ONCE, JUDGE, MODEL, Listening, lines, questions, run
+from tests.eval.chat_model import BELIEVED, GOOD, INVENTS_ALWAYS, INVENTS_ONCE, JUDGE, MODEL, Listening, lines, questions, run, script
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_the_meter_counts_what_was_spent(judged: tuple[Path, Listening]) -> None
 def test_the_page(judged: tuple[Path, Listening], capsys: pytest.CaptureFixture[str]) -> None:
     """The command's last stage: shares, the curve, the lost chat, the cost, what it is not for."""
     folder, _ = judged
-    assert run("report", folder / "judged-judge-a.jsonl") == 0
+    assert run("report", folder) == 0
     page = (folder / "chat.md").read_text(encoding="utf-8")
     assert page in capsys.readouterr().out
     assert "For research, not for clinical use" in page[:120] and f"## {MODEL}, judged by {JUDGE}" in page
@@ -119,6 +119,37 @@ def test_the_page(judged: tuple[Path, Listening], capsys: pytest.CaptureFixture[
     assert "**No judgement: 1 of 204 chats**" in page and "rubric 1" in page and "205 requests" in page
     for suffix in ("svg", "png"):
         assert (folder / f"chat-claims.{suffix}").stat().st_size > 5000
+
+
+def test_the_page_owns_up(judged: tuple[Path, Listening], tmp_path: Path) -> None:
+    """To a judge that judges itself, and to answers that are not those that were judged."""
+    copy = shutil.copytree(judged[0], tmp_path / MODEL)
+    path = copy / "judged-judge-a.jsonl"
+    path.write_text(path.read_text(encoding="utf-8").replace('"judge-a"', f'"{MODEL}"'), encoding="utf-8")
+    assert run("report", copy) == 0
+    page = (copy / "chat.md").read_text(encoding="utf-8")
+    assert "The judge is the model under test" in page and "written anew" not in page
+    (copy / "answers.jsonl").write_text("", encoding="utf-8")
+    assert run("report", copy) == 0
+    assert "answers.jsonl was written anew since it was judged" in (copy / "chat.md").read_text(encoding="utf-8")
+
+
+def test_batch_files_bring_the_same_answers(judged: tuple[Path, Listening], tmp_path: Path) -> None:
+    """Each turn of batch files brings every chat one exchange on; after the last one the answers are those of the online run."""
+    results, turn = [], 0
+    while run("answer", "--model", MODEL, "--only", "history", "--build", tmp_path, "--batch-out", tmp_path / str(turn), *results) == 3:
+        (requests,) = (tmp_path / str(turn)).iterdir()
+        made = []
+        for asked in map(json.loads, requests.read_text(encoding="utf-8").splitlines()):
+            choice = {"message": {"content": script(asked["body"])}, "finish_reason": "stop"}
+            usage = {"prompt_tokens": 1, "completion_tokens": 1}
+            made.append({"custom_id": asked["custom_id"], "response": {"status_code": 200, "body": {"choices": [choice], "usage": usage}}})
+        (tmp_path / f"{turn}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in made), encoding="utf-8")
+        results, turn = ["--batch-in", tmp_path / f"{turn}.jsonl"], turn + 1
+    online, offline = lines(judged[0] / "answers.jsonl"), lines(tmp_path / "chat" / MODEL / "answers.jsonl")
+    assert turn == 3 and len(offline) == 26
+    for name, row in offline.items():
+        assert [one | {"tokens": None} for one in row["turns"]] == [one | {"tokens": None} for one in online[name]["turns"]]
 
 
 def _started(arguments: list[str], url: str) -> subprocess.Popen:
@@ -196,6 +227,7 @@ def test_what_the_user_can_mend(tmp_path: Path, capsys: pytest.CaptureFixture[st
         "`python -m eval.chat answer` writes it": ["judge", tmp_path / "nothing", "--model", JUDGE],
         "there is no such file; `python -m eval.chat judge` writes it": ["report", tmp_path / "judged.jsonl"],
         "no judgement; name the judged-*.jsonl": ["report", tmp_path / "answers.jsonl"],
+        "no judged-*.jsonl in it": ["report", tmp_path],
         "two files are needed, not 1": ["agree", tmp_path / "answers.jsonl"],
         "answers.jsonl, row 1: entry: Field required": ["agree", "--sheet", tmp_path / "sheet.csv", tmp_path / "answers.jsonl"],
         "answers.jsonl, row 1: no judgement": ["agree", tmp_path / "answers.jsonl", tmp_path / "answers.jsonl"],
