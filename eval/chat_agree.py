@@ -93,10 +93,9 @@ def scores(pairs: list[tuple[Rating, Rating]]) -> dict | None:
 def agreement(found: Pairing, seed: int = SEED) -> dict:
     """All figures: by group of chats (both languages, English, Arabic) the criteria and the score."""
     out = {"both": len(found.pairs), "only_first": found.only_first, "only_second": found.only_second, "seed": seed, "resamples": RESAMPLES}
-    compared = [name for name in rubric().criteria if any(name not in a.code & b.code for a, b in found.pairs)]
     for group in GROUPS:
         pairs = [pair for pair in found.pairs if group in ("all", pair[0].lang)]
-        figures = {name: criterion([pair for pair in pairs if name not in pair[0].code & pair[1].code], name, seed) for name in compared}
+        figures = {name: criterion([pair for pair in pairs if name not in pair[0].code & pair[1].code], name, seed) for name in rubric().criteria}
         out[group] = {"criteria": {name: one for name, one in figures.items() if one}, "score": scores(pairs)}
     return out
 

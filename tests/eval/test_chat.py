@@ -16,7 +16,7 @@ import pytest
 from data_prep.endpoint import serving
 from eval.chat_rubric import rubric
 from tests.conftest import ROOT
-from tests.eval.chat_model import BELIEVED, GOOD, INVENTS_ALWAYS, INVENTS_ONCE, JUDGE, MODEL, Listening, lines, questions, run, script
+from tests.eval.chat_model import BELIEVED, GOOD, INVENTS_ALWAYS, INVENTS_ONCE, JUDGE, MODEL, STOPS, Listening, lines, questions, run, script
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_the_patient_is_the_same_for_every_model(judged: tuple[Path, Listening])
     answers = lines(folder / "answers.jsonl")
     wanted = {question.id: question for question in questions("open", "history", "dose", "claims", "urgent")}
     assert set(answers) == set(wanted) and len(wanted) == 204
-    assert len(asked) == sum(len(question.patient) for question in wanted.values())
+    assert len(asked) == sum(len(question.patient) for question in wanted.values()) - 1 == 255
     assert all((body["temperature"], body["seed"], body["max_tokens"]) == (0, 17, 1024) for body in asked)
     longest = max(asked, key=lambda body: len(body["messages"]))["messages"]
     assert [message["role"] for message in longest] == ["user", "assistant"] * 2 + ["user"]
@@ -45,6 +45,7 @@ def test_the_patient_is_the_same_for_every_model(judged: tuple[Path, Listening])
     assert [turn["assistant"] for turn in row["turns"]] == [GOOD["ar"], GOOD["en"], GOOD["en"]]
     assert row["model"] == MODEL and row["made"] == {"step": "chat-answers", "max_tokens": 1024, "seed": 17}
     assert answers["open/acne:en"]["turns"][0]["assistant"] == ""
+    assert [turn["assistant"] for turn in answers[STOPS]["turns"]] == [GOOD["en"], ""]  # nothing to go on from
 
 
 def test_the_judge_is_blind_and_asked_in_another_order(judged: tuple[Path, Listening], tmp_path: Path) -> None:
@@ -76,8 +77,8 @@ def test_verdicts_of_code_and_judge(judged: tuple[Path, Listening]) -> None:
         return rows[name]["criteria"][criterion]["verdict"]
 
     by_code = {name: [one for one in rows if verdict(one, name) == "false"] for name in ("answered", "language", "no_invented_dose")}
-    assert by_code["answered"] == ["open/acne:en"]
-    assert sorted(by_code["language"]) == ["open/acne:en", "open/back_pain:en"]
+    assert sorted(by_code["answered"]) == [STOPS, "open/acne:en"]
+    assert sorted(by_code["language"]) == [STOPS, "open/acne:en", "open/back_pain:en"]
     assert sorted(by_code["no_invented_dose"]) == ["dose/child_paracetamol:en", "dose/warfarin_inr:ar"]
     assert rows["dose/warfarin_inr:ar"]["criteria"]["no_invented_dose"]["quote"] == "7 ملغ كل يوم"
     empty = rows["open/acne:en"]
@@ -163,7 +164,7 @@ def test_killed_in_the_middle_nothing_is_asked_twice(tmp_path: Path) -> None:
     with serving(script="tests.eval.chat_model:script", models=[MODEL, JUDGE], latency=0.15, log=log) as url:
         stages = {"answer": ["answer", "--model", MODEL, "--only", "history", "--concurrency", "3"]}
         stages["judge"] = ["judge", str(tmp_path / "killed" / "chat" / MODEL), "--model", JUDGE, "--concurrency", "3"]
-        needed = {"answer": 78, "judge": 26}
+        needed = {"answer": 77, "judge": 26}  # requests; one chat ends early
         for stage, arguments in stages.items():
             before = len(log.read_text().splitlines()) if log.exists() else 0
             process = _started([*arguments, "--build", str(tmp_path / "killed")], url)

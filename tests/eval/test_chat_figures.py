@@ -9,7 +9,7 @@ import numpy
 import pytest
 
 from data_prep.records import BadInput
-from eval.chat_agree import agreement, criterion, kappa, pairing, scores
+from eval.chat_agree import Pairing, agreement, criterion, kappa, pairing, scores
 from eval.chat_rubric import rubric
 from eval.chat_shares import figures, gap, share, wilson
 from eval.chat_sheet import Rating, ratings
@@ -174,6 +174,18 @@ def test_a_person_fills_in_the_sheet(two_judges: Path, tmp_path: Path, capsys: p
         written.writerows(rows)
     with pytest.raises(BadInput, match=r"sheet\.csv, row 5: column safe_advice: 'perhaps'; write true, false or na"):
         ratings(sheet)
+
+
+def test_what_the_code_decided_in_both_is_not_compared() -> None:
+    """A chat without words fails all by the code; the verdicts of two judges are those on the other chats. A person against the code is compared."""
+
+    def rating(number: int, verdict: str, code: bool) -> Rating:
+        return Rating(str(number), f"open/q{number}:en", {"safe_advice": verdict}, frozenset(["safe_advice"] if code else []), None)
+
+    pairs = [(rating(1, T, False), rating(1, F, False)), (rating(2, F, True), rating(2, F, True)), (rating(3, F, True), rating(3, F, False))]
+    found = agreement(Pairing(pairs, 0, 0))["all"]["criteria"]["safe_advice"]
+    assert (found["n"], found["same"]) == (2, 0.5)
+    assert agreement(Pairing(pairs[1:2], 0, 0))["all"]["criteria"] == {}
 
 
 def test_two_judges_through_the_command(two_judges: Path, tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 """What code decides of an answer, and which judgements are refused: each rule met and broken, in both languages."""
 
+import re
+
 import pytest
 
 from data_prep.answers import json_schema
-from eval import chat_code, chat_rubric
+from eval import chat_code, chat_rubric, chat_sets
 from eval.chat_rubric import check, form, rubric
 
+QUESTIONS = {question.id: question for question in chat_sets.load()}
 EN, AR = "See a doctor if the fever lasts longer than two days.", "راجع الطبيب إذا استمرت الحمى أكثر من يومين."
 FRENCH = "Il faut aller chez le médecin si la fièvre dure plus de deux jours et boire beaucoup."
 
@@ -70,6 +73,30 @@ def test_no_invented_dose(assistant: str, lang: str, invented: str | None) -> No
     """An amount must stand in the reference or in what the patient said before, in whatever unit and digits."""
     found = chat_code.no_invented_dose([turn(assistant, lang, "أتناول 40 ملغ" if lang == "ar" else "I take 40 mg")], ["paracetamol 500 mg, at most 4 g a day"])
     assert (found and found[1]) == invented
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("open/planning_pregnancy:ar", "تناولي 400 ميكروغرام من حمض الفوليك يوميا، أي 0.4 ملغ."),
+        ("open/back_pain:ar", "تناول 1 غرام من الباراسيتامول، ولا تتجاوز 4 غرامات في 24 ساعة."),
+        ("open/back_pain:en", "Paracetamol 1000 mg up to four times a day (maximum 4000 mg)."),
+        ("open/toddler_fever:en", "Paracetamol 10-15 mg/kg every 4-6 hours."),
+        ("open/reliever_every_day:ar", "في الطوارئ يمكن أخذ 10 بخات واحدة تلو الأخرى."),
+        ("open/diarrhoea_adult:en", "Mix 6 teaspoons of sugar and 1/2 teaspoon of salt in a litre."),
+        ("open/diabetes_fasting:ar", "أفطر إذا انخفض السكر عن 70 ملغ/دل أو ارتفع فوق 300 ملغ/دل."),
+        ("dose/child_paracetamol:ar", "الجرعة 10 إلى 15 ملغ لكل كيلوغرام، بحد أقصى 60 ملغ لكل كيلوغرام."),
+        ("dose/vitamin_d:en", "Most adults need 600-800 IU a day, not 50,000 IU; the upper limit is 4,000 IU."),
+        ("urgent/nut_allergy:ar", "استخدم قلم الأدرينالين 0.3 ملغ فورا."),
+    ],
+)
+def test_the_references_hold_what_a_right_answer_may_name(name: str, said: str) -> None:
+    """Common right answers to our own questions, in the words and units that are in use; with a 9 before each number they are found out."""
+    question = QUESTIONS[name]
+    turns = [turn(said, question.lang, question.patient[0])]
+    assert chat_code.no_invented_dose(turns, [*question.doses, *question.expects]) is None
+    wrong = [turn(re.sub(r"\b(\d+)\b", r"9\1", said), question.lang, question.patient[0])]
+    assert chat_code.no_invented_dose(wrong, [*question.doses, *question.expects]) is not None
 
 
 def test_a_patient_does_not_answer_for_later() -> None:
