@@ -110,6 +110,13 @@ def read_answer(answer: Answer, schema: type[Schema], check: Callable[[Schema], 
     return found
 
 
+def said(answer: Answer) -> Answer:
+    """A free text as it came: empty, cut or refused, it is what the model said. Raises RowFailed where a batch brought the endpoint's refusal instead."""
+    if answer.finish.startswith("http_"):
+        raise RowFailed(answer.finish, f"the endpoint refused the request: {answer.content}")
+    return answer
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """The seconds that an endpoint asks to wait: Retry-After-Ms, or Retry-After in seconds or as a date; None where it does not say."""
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):

@@ -52,16 +52,16 @@ def doses(text: str, lang: Lang) -> list[Dose]:
         before, after = words[max(at - _REACH, 0) : at], words[at + 1 : at + 2]
         if unit is None:
             continue
+        counted = [other for other in before if other.value is not None or other.kind == WORD and other.folded == "two"]
+        number = counted[-1] if counted and not any(_measure(other, lang) for other in before[before.index(counted[-1]) :]) else None
         if lang == "en" and before and before[-1].folded in _ONE["en"]:  # 1 in words is no number to quantities()
             found.append(Dose(unit, (1.0,), f"{before[-1].text} {word.text}"))
-        elif lang == "ar" and after and after[0].folded in _ONE["ar"]:
+        elif lang == "ar" and after and after[0].folded in _ONE["ar"] and not (number and before[-1] is number):  # 10 بخات واحدة are ten
             found.append(Dose(unit, (1.0,), f"{word.text} {after[0].text}"))
         elif word.unit not in _IN and lang == "ar" and 2.0 in word.values:  # بختين
             found.append(Dose(unit, (2.0,), word.text))
-        elif word.unit not in _IN:
-            counted = [other for other in before if other.value is not None or other.kind == WORD and other.folded == "two"]
-            if counted and not any(_measure(other, lang) for other in before[before.index(counted[-1]) :]):
-                found.append(Dose(unit, counted[-1].values, f"{counted[-1].text} {word.text}"))
+        elif word.unit not in _IN and number:
+            found.append(Dose(unit, number.values, f"{number.text} {word.text}"))
     return found
 
 

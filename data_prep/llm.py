@@ -23,7 +23,7 @@ import stamina.instrumentation
 from pydantic import BaseModel
 
 from data_prep import prompts
-from data_prep.answers import NoAnswer, RowFailed, Schema, answer_of, json_schema, read_answer, retry_after
+from data_prep.answers import NoAnswer, RowFailed, Schema, answer_of, json_schema, read_answer, retry_after, said
 from data_prep.journal import Answer, Journal, key_of
 from data_prep.records import BadInput
 
@@ -88,6 +88,9 @@ class Ask(Protocol):
     ) -> Schema:
         """The answer to `prompt` with its `words`, in at most `room` tokens; `check` says what else is wrong with a valid answer."""
 
+    async def say(self, messages: list[dict[str, str]], room: int) -> Answer:
+        """The model's own words after these messages, of whatever form, in at most `room` tokens."""
+
 
 class Asker:
     """Sends requests through `send` (the endpoint's own unless another is given, as the batch files do) and keeps the answers."""
@@ -126,7 +129,12 @@ class Asker:
             body = body | {"messages": [*body["messages"], shown, *again.messages({"error": error.message})]}
             return read(await self._answer(prompt, body, read, fresh, again))
 
-    async def _answer(self, prompt: prompts.Prompt, body: dict, read: Callable[[Answer], object], fresh: bool, again: prompts.Prompt | None = None) -> Answer:
+    async def say(self, messages: list[dict[str, str]], room: int, fresh: bool) -> Answer:
+        """See Ask; `fresh` as in `row`."""
+        body = {"model": self.settings.model, "messages": messages, "temperature": 0, "max_tokens": room} | self.settings.body
+        return said(await self._answer(None, {key: value for key, value in body.items() if value is not None}, said, fresh))
+
+    async def _answer(self, prompt: prompts.Prompt | None, body: dict, read: Callable, fresh: bool, again: prompts.Prompt | None = None) -> Answer:
         """The answer to a request: from the journal, else from the endpoint, and then into the journal."""
         labels = [part.label for part in (prompt, again) if part]
         key = key_of({"prompts": labels, "body": body})
@@ -273,6 +281,9 @@ class _RowAsk:
 
     async def __call__(self, prompt, schema, words, room, check=None):
         return await self.asker.ask(prompt, schema, words, room, check, self.fresh)
+
+    async def say(self, messages, room):
+        return await self.asker.say(messages, room, self.fresh)
 
 
 def characters(body: dict) -> int:

@@ -32,11 +32,12 @@ def _body(text: str) -> dict:
     return content
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options to a step's own. The defaults are those of llm.Settings."""
+def add_options(parser: argparse.ArgumentParser, rows: bool = True) -> None:
+    """Add the options to a step's own; without `rows` all but --in and --out. The defaults are those of llm.Settings."""
     defaults = llm.Settings(model="")
-    parser.add_argument("--in", dest="source", type=Path, required=True, help="JSONL file of records (data_prep/sources/records.py has the form)")
-    parser.add_argument("--out", type=Path, help="JSONL file to write; the other outcomes stand beside it")
+    if rows:
+        parser.add_argument("--in", dest="source", type=Path, required=True, help="JSONL file of records (data_prep/sources/records.py has the form)")
+        parser.add_argument("--out", type=Path, help="JSONL file to write; the other outcomes stand beside it")
     parser.add_argument("--limit", type=int, help="only the first so many rows")
     parser.add_argument("--dry-run", action="store_true", help="send nothing, write nothing: print how many requests, tokens and dollars are left")
     parser.add_argument("--retry-failed", action="store_true", help="work again on the rows that failed")

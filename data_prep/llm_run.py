@@ -50,7 +50,8 @@ class Job:
     """A step. `work` does one row, the same from the same answers; `fits` says why a record cannot be worked on; `plan` is for --dry-run.
 
     `settings` and the content of the files in `code` are all that decides an outcome besides the row and the answers. `files` gives each outcome its
-    file: "" is the output itself, another suffix stands beside it. `sift` looks once more at all outcomes in their order.
+    file: "" is the output itself, another suffix stands beside it. `sift` looks once more at all outcomes in their order. `read` and `row` are for a step
+    whose rows are no records of data_prep but have their id, file and row.
     """
 
     name: str
@@ -59,14 +60,16 @@ class Job:
     files: dict[str, str]
     plan: Callable[[Record], Iterable[Planned]]
     fits: Callable[[Record], Reject | None]
+    read: Callable[[Path], Iterator[Record | Reject]] = record_form.read
+    row: Callable[[Record], dict] = as_row
     sift: Callable[[Callable[[], Iterator[Outcome]]], Iterator[Outcome]] | None = None
     code: tuple[Path, ...] = ()
 
 
-def read(source: Path, fits: Callable[[Record], Reject | None], limit: int | None) -> Iterator[Record | Reject]:
+def read(source: Path, job: Job, limit: int | None) -> Iterator[Record | Reject]:
     """The records of a file that can be worked on, and the rejects: no record, one that does not fit, an id that stood before."""
     seen = set()
-    for number, record in enumerate(record_form.read(source)):
+    for number, record in enumerate(job.read(source)):
         if limit is not None and number >= limit:
             return
         if not isinstance(record, Reject):
@@ -76,7 +79,7 @@ def read(source: Path, fits: Callable[[Record], Reject | None], limit: int | Non
                 record = Reject(reason="duplicate_id", file=record.file, row=record.row, message=message, content=record.model_dump(by_alias=True))
             else:
                 seen.add(key)
-                record = fits(record) or record
+                record = job.fits(record) or record
         yield record
 
 
@@ -93,11 +96,11 @@ class Rows:
 
     def key(self, record: Record) -> bytes:
         """The key of a record's outcome."""
-        return key_of({**self._decides, "row": as_row(record)})
+        return key_of({**self._decides, "row": self.job.row(record)})
 
     def read(self) -> Iterator[Record | Reject]:
         """The rows of the input, those that cannot be worked on as rejects."""
-        return read(self.source, self.job.fits, self.limit)
+        return read(self.source, self.job, self.limit)
 
     def records(self) -> Iterator[Record]:
         """The records that can be worked on."""
@@ -134,7 +137,7 @@ class Rows:
                     outcome = await self.job.work(record, self.asker.row(fresh=known == FAILED))
                     self._settle((key, outcome))
                 except RowFailed as error:
-                    row = {"id": record.id, "reason": error.reason, "message": error.message, "record": as_row(record)}
+                    row = {"id": record.id, "reason": error.reason, "message": error.message, "record": self.job.row(record)}
                     self._fail(key, Outcome(FAILED, row), error.transport)
                 except (llm.Stop, llm.Waiting):
                     pass

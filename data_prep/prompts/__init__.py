@@ -44,9 +44,9 @@ def quoted(value: object) -> str:
 
 
 @cache
-def load(name: str) -> Prompt:
-    """The prompt in NAME.yaml of this folder; BadInput names the file and the key that is wrong."""
-    path = FOLDER / f"{name}.yaml"
+def load(name: str, folder: Path = FOLDER) -> Prompt:
+    """The prompt in NAME.yaml of this folder or another; BadInput names the file and the key that is wrong."""
+    path = folder / f"{name}.yaml"
     try:
         return Prompt.model_validate({"name": name} | yaml.safe_load(path.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, TypeError, ValidationError) as error:
