@@ -17,7 +17,6 @@ is accepted here.
 """
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -33,7 +32,8 @@ from data_prep.llm_options import within
 from data_prep.llm_run import Job, Outcome, Planned
 from data_prep.quality_check import LINE, Checked, check
 from data_prep.quality_file import Repeats
-from data_prep.records import Chat, MultipleChoice, OpenQuestion, Record, Reject, as_row
+from data_prep.records import Record, Reject, as_row
+from data_prep.texts import drawn, in_arabic, nested, texts
 
 THRESHOLD, ROUNDS, REVIEW_SHARE, SEED = 80, 3, 0.1, 17  # ours
 PROMPTS = ("translate", "translate_again", "score")
@@ -101,35 +101,6 @@ class Round(NamedTuple):
         return {"score": self.score, "rules": self.rules.score, "feedback": self.feedback, "ar": nested(self.arabic)}
 
 
-def texts(record: Record) -> dict[str, str]:
-    """The texts of a record by the keys under which they are translated, in reading order."""
-    if isinstance(record, Chat):
-        return {f"turn_{number}": turn.value for number, turn in enumerate(record.turns, start=1)}
-    if isinstance(record, OpenQuestion):
-        return {"question": record.question, "answer": record.answer}
-    options = {f"option_{number}": option for number, option in enumerate(record.options, start=1)}
-    found = {"context": record.context, "question": record.question} | options | {"explanation": record.explanation}
-    return {name: text for name, text in found.items() if text is not None}
-
-
-def in_arabic(record: Record, arabic: dict[str, str]) -> Record:
-    """The Arabic record: the English one with its texts exchanged; all else (the right answer, split, origin) stays. The id ends in :ar."""
-    fields = record.model_dump(by_alias=True) | {"id": f"{record.id.removesuffix(':en')}:ar", "lang": "ar"}
-    if isinstance(record, Chat):
-        fields["turns"] = [turn | {"value": arabic[f"turn_{number}"]} for number, turn in enumerate(fields["turns"], start=1)]
-    else:
-        if isinstance(record, MultipleChoice):
-            fields["options"] = [arabic[f"option_{number}"] for number in range(1, len(record.options) + 1)]
-        fields |= {name: text for name, text in arabic.items() if name in fields}
-    return type(record)(**fields)
-
-
-def nested(record: Record) -> dict:
-    """The texts of a record as the rules and the review take them: `question`, `options` (a list), .., or `turns` (from, value)."""
-    names = {"context", "question", "options", "explanation", "turns"} | ({"answer"} if isinstance(record, OpenQuestion) else set())
-    return record.model_dump(by_alias=True, include=names, exclude_none=True)
-
-
 @lru_cache
 def schema(names: tuple[str, ...]) -> type[BaseModel]:
     """The form of an answer with these keys, all of them required and none empty."""
@@ -152,11 +123,6 @@ async def _round(record: Record, ask: Ask, before: Round | None) -> Round:
     both = {"english": prompts.quoted(english), "arabic": prompts.quoted(texts(arabic))}
     said = await ask(prompts.load("score"), Score, both, SCORE_ROOM)
     return Round(arabic, check(nested(record), nested(arabic)), said.score, said.feedback)
-
-
-def drawn(seed: int, name: str) -> float:
-    """A number from 0 to 1 that follows from seed and id alone, so that neither order nor company of a row decides who reads it."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:6]) / 2**48
 
 
 async def work(record: Record, ask: Ask, limits: Limits) -> Outcome:
@@ -238,7 +204,7 @@ def job(limits: Limits = Limits()) -> Job:  # noqa: B008 (a tuple of numbers)
         plan=plan,
         fits=fits,
         sift=sift,
-        code=(Path(__file__), *sorted(_RULES), *(prompts.FOLDER / f"{name}.yaml" for name in PROMPTS)),
+        code=(Path(__file__), _HERE / "texts.py", *sorted(_RULES), *(prompts.FOLDER / f"{name}.yaml" for name in PROMPTS)),
     )
 
 
