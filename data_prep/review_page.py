@@ -16,20 +16,25 @@ HELP = (
     "Correct what you call minor or major; accept only what you leave as it is; what you reject leaves the data."
 )
 _TITLES = {"context": "Context", "question": "Question", "answer": "Answer", "explanation": "Explanation"}
+# no > in a selector: Label Studio escapes it, and the whole rule is lost
 _STYLE = """
-    .review { font-size: 16px; max-width: 1500px; }
-    .review .notice { font-weight: 600; color: #a33; }
+    .lsf-sidepanels__wrapper { display: none !important; }
+    .lsf-sidepanels__content, .lsf-sidepanels { max-width: none !important; width: 100% !important; padding: 0 !important; }
+    .review { font-size: 16px; max-width: 1600px; margin: 0 auto; }
+    .review .notice { color: #a33; }
     .review .about { background: rgba(128, 128, 128, .1); padding: 4px; border-radius: 6px; }
-    .review .pair { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 0 20px; padding: 6px 0;
+    .review .pair { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 0 20px; padding: 4px 0;
       border-top: 1px solid rgba(128, 128, 128, .4); }
-    .review .pair h3 { font-size: 14px; margin: 2px 0; opacity: .7; }
+    .review .pair h3, .review .decide h3 { font-size: 14px; margin: 0 !important; opacity: .75; min-width: 110px; }
     .review .found { color: #a33; font-size: 14px; }
-    .review .arabic textarea, .review .arabic [class*="text-area"] p, .review .arabic [class*="text-area"] > div > div
-      { direction: rtl; text-align: right; font-size: 18px; line-height: 1.8; font-family: "Noto Naskh Arabic", "Noto Sans Arabic", "DejaVu Sans", sans-serif; }
+    .review .arabic textarea, .review .arabic .lsf-text-area { direction: rtl; text-align: right; }
+    .review .arabic textarea, .review .arabic [data-testid="htx-textbox-content"] p { font-size: 18px; line-height: 1.8;
+      font-family: "Noto Naskh Arabic", "Noto Sans Arabic", "DejaVu Sans", sans-serif; }
     .review .arabic textarea { field-sizing: content; min-height: 3.8em; }
-    .review [data-testid="textarea-counts"] { visibility: hidden; }
-    .review .decide { display: flex; flex-wrap: wrap; gap: 4px 24px; align-items: center; border-top: 2px solid rgba(128, 128, 128, .6); padding-top: 8px; }
-    .review .decide h3 { font-size: 14px; margin: 0; }
+    .review [data-testid="textarea-counts"] { display: none; }
+    .review .bar { position: sticky; bottom: -12px; padding-bottom: 12px; z-index: 2; background: var(--color-neutral-background, Canvas);
+      border-top: 2px solid rgba(128, 128, 128, .6); }
+    .review .decide { display: flex; flex-wrap: wrap; gap: 0 20px; align-items: center; }
 """
 
 
@@ -60,11 +65,13 @@ def label_config(adjudication: bool) -> str:
         required="true"/></View>
     </View>
   </Repeater>
-  <View className="decide"><Header value="Verdict"/>{verdicts}</View>
-  <View className="decide"><Header value="Score, 0 to 100"/>{scores}<Number name="score" toName="about" min="0" max="100" step="1"/></View>
   <View className="decide"><Header value="Remark"/></View>
   <TextArea name="comment" toName="about" rows="2" maxSubmissions="1" editable="true" placeholder="what was wrong, if it helps others"/>
-  <View className="about"><Header size="5" value="{_escaped(HELP)}"/></View>
+  <View className="about"><Text name="help" value="{_escaped(HELP)}"/></View>
+  <View className="bar">
+    <View className="decide"><Header value="Verdict"/>{verdicts}</View>
+    <View className="decide"><Header value="Score, 0 to 100"/>{scores}<Number name="score" toName="about" min="0" max="100" step="1"/></View>
+  </View>
 </View>"""
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +11,6 @@ from pathlib import Path
 
 import httpx
 
-from data_prep.texts import by_name
 from tests.conftest import OFFLINE, ROOT, Ran, free_port
 from tests.conftest import command as _command
 from tests.data_prep import translating
@@ -128,8 +126,8 @@ class Desk:
 
     def server(self) -> int:
         """The process number of Label Studio itself."""
-        found = subprocess.run(["pgrep", "-P", str(self.process.pid)], capture_output=True, text=True, check=True).stdout.split()
-        return int(found[0])
+        pid = self.process.pid
+        return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
     def join(self, email: str) -> Reader:
         """A further account, by the administrator's link, as a doctor would come."""
@@ -168,16 +166,6 @@ def edited(task: dict, name: str = "") -> dict[str, str]:
     texts = {shown["name"]: shown["ar"] for shown in task["data"]["fields"]}
     name = name or max(texts, key=lambda one: len(texts[one]))
     return {name: f"{texts[name].rstrip('.')} فعلا."}
-
-
-def machine(row: dict) -> dict[str, str]:
-    return by_name(row["ar"])
-
-
-def copied(desk: Desk, to: Path) -> Desk:
-    """Another desk over a copy of the data and the server of a stopped one: no second set-up of the database."""
-    shutil.copytree(desk.build, to)
-    return Desk(to)
 
 
 def wait_until(holds: object, seconds: float = 30) -> None:
