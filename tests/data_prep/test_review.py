@@ -47,7 +47,7 @@ def log_in(page: Page, desk: Desk) -> None:
     page.fill("input[name=email]", desk.access["email"])
     page.fill("input[name=password]", desk.access["password"])
     page.keyboard.press("Enter")
-    page.wait_for_url("**/projects**", wait_until="commit")
+    page.wait_for_url(lambda url: "/user/login" not in url, wait_until="commit")
 
 
 def test_the_page_is_worked_on_by_keyboard(desk: Desk) -> None:
