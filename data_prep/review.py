@@ -48,7 +48,7 @@ def push(args: argparse.Namespace, ledger: Ledger, access: review_server.Access)
     server = Server(access.url, access.token)
     project = server.project(args.project, review_page.label_config(adjudication=False))
     there = {key: (task, readers) for key, task, readers in server.tasks(project)}
-    for path in args.queue or review_queue.found(args.build):
+    for path in args.queue:
         rows = list(review_queue.read(path, args.build, args.shared, args.seed))
         ledger.push(review_queue.name_of(path, args.build), rows)
         new = [row for row in rows if row.key not in there]
@@ -122,6 +122,7 @@ def _adjudicate(args: argparse.Namespace, differing: list[review_fold.Settled], 
 def serve(args: argparse.Namespace) -> int:
     """Start Label Studio (unless a team's server is named), push, and stay until Ctrl-C."""
     folder = args.build / "review"
+    args.queue = args.queue or review_queue.found(args.build, needed=not (folder / "ledger.sqlite").exists())  # before a minute of starting
     access, process = review_server.remote(), None
     if access is None:
         access, process = review_server.start(folder, args.port)
@@ -188,6 +189,7 @@ def run(args: argparse.Namespace) -> int:
             return review_report.write(ledger, args.build / "review" / "report")
         if args.command == "pull":
             return pull(args, ledger, access)
+        args.queue = args.queue or review_queue.found(args.build)
         push(args, ledger, access)
         return 0
 

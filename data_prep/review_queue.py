@@ -15,10 +15,10 @@ from data_prep.texts import by_name, drawn, nested
 KEYS = ("id", "source", "kind", "split", "why", "score", "rules", "feedback", "en", "ar", "record", "made")
 
 
-def found(build: Path) -> list[Path]:
-    """All queues of BUILD/generated. BadInput where there is none."""
+def found(build: Path, needed: bool = True) -> list[Path]:
+    """All queues of BUILD/generated. BadInput where there is none and one is `needed`: people may still work on what was pushed before."""
     paths = sorted((build / "generated").glob("*.review.jsonl"))
-    if not paths:
+    if needed and not paths:
         raise BadInput(f"{build / 'generated'} holds no .review.jsonl file: run make translate first, or name a queue with --queue (make review IN=..)")
     return paths
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+from filelock import FileLock
 
 from tests.conftest import OFFLINE, ROOT, Ran, free_port
 from tests.conftest import command as _command
@@ -23,7 +24,9 @@ TITLE = "BiMediX translations"
 
 def environment() -> None:
     """.venv-review, built where it is missing; nothing to do where it stands."""
-    subprocess.run(["make", "-s", "setup-review"], cwd=ROOT, check=True, timeout=900)
+    (ROOT / "build").mkdir(exist_ok=True)
+    with FileLock(ROOT / "build" / ".setup-review.lock"):  # two test processes, one environment
+        subprocess.run(["make", "-s", "setup-review"], cwd=ROOT, check=True, timeout=900)
 
 
 def queue(folder: Path) -> Path:
