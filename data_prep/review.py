@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from data_prep import files, review_fold, review_page, review_queue, review_report, review_server
+from data_prep import files, review_fold, review_page, review_queue, review_server
 from data_prep.records import BadInput
 from data_prep.review_ledger import Ledger
 
@@ -186,6 +186,8 @@ def run(args: argparse.Namespace) -> int:
     access = None if args.command == "report" or args.offline else review_server.access(args.build / "review")
     with Ledger(path) as ledger:
         if args.command == "report":
+            from data_prep import review_report  # late: a push need not wait for scipy and matplotlib
+
             return review_report.write(ledger, args.build / "review" / "report")
         if args.command == "pull":
             return pull(args, ledger, access)

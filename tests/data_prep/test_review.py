@@ -234,7 +234,8 @@ def test_what_is_wrong_is_said(desk: Desk, tmp_path: Path) -> None:
     assert access.stat().st_mode & 0o777 == 0o600
     command = Path(f"/proc/{desk.server()}/cmdline").read_bytes().decode()
     assert desk.access["token"] not in command and desk.access["password"] not in command
-    elsewhere = review("serve", "--build", tmp_path, "--port", desk.port)
+    queue = desk.build / "generated" / "medqa_ar.review.jsonl"
+    elsewhere = review("serve", "--build", tmp_path, "--port", desk.port, "--queue", queue)
     assert elsewhere.code == 2 and f"port {desk.port} is taken by another program" in elsewhere.said and not (tmp_path / "review" / "server").exists()
     again = review("serve", "--build", desk.build, "--port", desk.port)
     assert again.code == 0 and "60 rows, 0 new on the server" in again.said  # ours is known again, and stays
