@@ -27,6 +27,7 @@ ASK_AR ?= السؤال: فرط أي هرمون يسبب متلازمة كوشي�
 
 MAIN := .venv/bin/python
 SERVE := .venv-serve/bin/python
+REVIEW := .venv-review/bin/python
 # the questions of a recipe named on the command line; else eval/run.py takes those of the data that the model was trained on
 QUESTIONS := $(if $(filter command line environment,$(origin RECIPE)),--data $(BUILD)/data/$(RECIPE_NAME)/eval)
 
@@ -39,7 +40,8 @@ OWN_ROWS = $(MAIN) -m data_prep.$@ --in $(or $(IN),$(error IN is missing: make $
 RECIPE_ROWS = $(MAIN) -m data_prep.generate $@ --recipe $(RECIPE) $(if $(DATA),--data $(DATA)) $(if $(ONLY),--only $(ONLY)) $(LLM)
 
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-main setup-serve data translate chats publish-data bench-data bench-llm train publish bench-merge bench-packing serve eval probes bench-eval demo test proof check lint format clean
+.PHONY: help setup setup-main setup-serve setup-review data translate chats review publish-data bench-data bench-llm train publish bench-merge bench-packing serve eval \
+	probes eval-chat bench-eval demo test proof check lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -53,6 +55,10 @@ setup-main:
 setup-serve:
 	@PYTHON="$(PYTHON)" sh requirements/setup.sh .venv-serve requirements/serve.txt
 
+# people's review alone needs it: no part of `make setup`
+setup-review:
+	@PYTHON="$(PYTHON)" sh requirements/setup.sh .venv-review requirements/review.txt
+
 data: setup-main ## RECIPE (+ DATA=folder of real files) -> BUILD/data/RECIPE: train, validation and evaluation sets, card
 	$(MAIN) -m data_prep.build --recipe $(RECIPE) --build $(BUILD) $(if $(DATA),--data $(DATA)) $(DATA_ARGS)
 	$(MAIN) -m data_prep.card $(BUILD)/data/$(RECIPE_NAME)
@@ -62,6 +68,9 @@ translate: setup-main ## English rows -> Arabic through OPENAI_BASE_URL: IN to O
 
 chats: setup-main ## multiple-choice questions -> chats through OPENAI_BASE_URL: IN to OUT, or those of RECIPE to BUILD/generated
 	$(if $(OWN),$(OWN_ROWS),$(RECIPE_ROWS))
+
+review: setup-review ## what translate sent to people, in Label Studio on 127.0.0.1, until Ctrl-C; IN=file.review.jsonl, else all of BUILD/generated
+	$(REVIEW) -m data_prep.review serve --build $(BUILD) $(if $(IN),--queue "$(IN)") $(REVIEW_ARGS)
 
 publish-data: setup-main ## RECIPE and REPO=owner/name -> BUILD/publish/RECIPE: parquet and card; uploads only with PUBLISH=yes
 	$(MAIN) -m data_prep.publish $(BUILD)/data/$(RECIPE_NAME) --repo $(REPO) $(if $(filter yes,$(PUBLISH)),--upload)
@@ -130,5 +139,6 @@ format: setup-main ## let ruff rewrite what lint complains of
 	$(MAIN) -m ruff format .
 	$(MAIN) -m ruff check --fix .
 
-clean: ## remove build/; the environments stay
-	rm -rf $(BUILD)
+clean: ## remove build/ but for build/review, which holds people's work; the environments stay
+	[ ! -d "$(BUILD)" ] || find "$(BUILD)" -mindepth 1 -maxdepth 1 ! -name review -exec rm -rf {} +
+	[ ! -d "$(BUILD)" ] || rmdir --ignore-fail-on-non-empty "$(BUILD)"

@@ -70,8 +70,8 @@ class Listed:
 def jobs(name: str, plan: recipe.Recipe) -> list[Job]:
     """What the language-model steps can make for a recipe."""
     entries = {source.registered: registry.entries()[source.registered] for source in plan.sources if source.registered}
-    made = {name: entry for name, entry in entries.items() if entry.made}
-    if made:
+    made = {name: entry for name, entry in entries.items() if entry.made and name != "benchmark_ar"}
+    if made or "benchmark_ar" in entries:
         found = [Job(name, of.made.step, of.lang, tuple(of.made.sources), of.made_from, of.expected) for name, of in made.items()]
         return [*found, Job("benchmark_ar", "translate", "ar", benchmark=True)]
     name = recipe.name_of(name)

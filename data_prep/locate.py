@@ -2,7 +2,7 @@
 
 All sources are looked for before the first one is read, so that a run without network says within seconds what it cannot have, and how to supply
 it. A source of the Hub is kept as one parquet file, BUILD/hub/<source>-<revision>.parquet, which appears when it is whole. What the language-model
-steps made is BUILD/generated/<source>.jsonl.
+steps made is BUILD/generated/<source>.jsonl; what people made of it (data_prep/review.py) stands beside it and is read with it.
 """
 
 import os
@@ -91,18 +91,32 @@ def _below_data(source: recipe.Source, root: Path | None) -> Found | None:
         return Found(source, path, source.file, source.reader, source.reader_options())
     entry = registry.entries()[source.registered]
     for local in entry.local if root is not None else []:
-        if (root / local.file).is_file():
-            return Found(source, root / local.file, local.file, entry.reader, _options(source, entry, local.options), entry)
+        if (path := root / local.file).is_file() or (entry.made and "reviewed" in _by_people(path)):
+            return _with_people(source, path, local.file, entry, local.options)
     return None
+
+
+def _by_people(path: Path) -> dict[str, str]:
+    """The files of people's review beside what a model made, by the reader's keys."""
+    named = {key: path.with_name(f"{path.stem}.{key}.jsonl") for key in ("reviewed", "rejected")}
+    return {key: file.name for key, file in named.items() if file.is_file()}
+
+
+def _with_people(source: recipe.Source, path: Path, file: str, entry: registry.Entry, options: dict[str, object]) -> Found:
+    """A source's file with those of people's review beside it. Where people have all rows (a test set) theirs may be the only one."""
+    people = _by_people(path) if entry.made else {}
+    if not path.is_file() and "reviewed" in people:
+        path, file, people = path.with_name(people["reviewed"]), str(Path(file).with_name(people["reviewed"])), {}
+    return Found(source, path, file, entry.reader, _options(source, entry, options | people), entry)
 
 
 def _made_here(source: recipe.Source, generated: Path) -> Found | None:
     """What `make translate` or `make chats` wrote for the source, where they did."""
     entry = registry.entries()[source.registered] if source.registered else None
     path = generated / f"{source.registered}.jsonl"
-    if entry is None or entry.made is None or not path.is_file():
+    if entry is None or entry.made is None or not (path.is_file() or "reviewed" in _by_people(path)):
         return None
-    return Found(source, path, f"{generated.name}/{path.name}", entry.reader, _options(source, entry, {}), entry)
+    return _with_people(source, path, f"{generated.name}/{path.name}", entry, {})
 
 
 def _options(source: recipe.Source, entry: registry.Entry, of_form: dict[str, object]) -> dict[str, object]:

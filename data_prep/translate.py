@@ -11,13 +11,13 @@ round that reaches both lines ends the loop; the best one is kept. Out, each in 
   Arabic stands for other English in this file). A row holds `en` and `ar` by field, `score`, `rules` (score, flags with evidence), `feedback`, all
   `rounds`, and `record`, the Arabic record as it would be accepted;
 - failed (.failed.jsonl) and unread (.unread.jsonl): with the reason.
+`--examples` shows the model what medical readers corrected (data_prep/translate_examples.py); it belongs to the journal's key and the manifest.
 Source: the figure described in docs/PAPER.md under "Data" (translate, score 0-100 in a loop; low scores and a random part of the high ones to doctors, the
 others accepted; A to D become أ ب ج د). Threshold, rounds, share and prompts are ours. For research only, not for clinical use: no doctor has read what
 is accepted here.
 """
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
@@ -26,17 +26,20 @@ from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
 
-from data_prep import llm_run, prompts, quality_check
+from data_prep import llm_run, prompts, quality_check, translate_examples
 from data_prep.answers import Percent
 from data_prep.llm import Ask
 from data_prep.llm_options import within
 from data_prep.llm_run import Job, Outcome, Planned
 from data_prep.quality_check import LINE, Checked, check
 from data_prep.quality_file import Repeats
-from data_prep.records import Chat, MultipleChoice, OpenQuestion, Record, Reject, as_row
+from data_prep.records import BadInput, Record, Reject, as_row
+from data_prep.texts import drawn, in_arabic, nested, texts
+from data_prep.translate_examples import Examples
 
 THRESHOLD, ROUNDS, REVIEW_SHARE, SEED = 80, 3, 0.1, 17  # ours
 PROMPTS = ("translate", "translate_again", "score")
+WITH = ("translate_with", "translate_again_with", "score")  # where there are examples
 FILES = {"accepted": "", "review": "review", "failed": "failed"}
 SCORE_ROOM = 1024  # 120 words of feedback that quote Arabic at a token a letter
 # Arabic has 0.91 characters for one of English (the 1,536 pairs of TICO-19). Under Mixtral's tokenizer, near a token a letter, these are 0.84 tokens for a
@@ -101,35 +104,6 @@ class Round(NamedTuple):
         return {"score": self.score, "rules": self.rules.score, "feedback": self.feedback, "ar": nested(self.arabic)}
 
 
-def texts(record: Record) -> dict[str, str]:
-    """The texts of a record by the keys under which they are translated, in reading order."""
-    if isinstance(record, Chat):
-        return {f"turn_{number}": turn.value for number, turn in enumerate(record.turns, start=1)}
-    if isinstance(record, OpenQuestion):
-        return {"question": record.question, "answer": record.answer}
-    options = {f"option_{number}": option for number, option in enumerate(record.options, start=1)}
-    found = {"context": record.context, "question": record.question} | options | {"explanation": record.explanation}
-    return {name: text for name, text in found.items() if text is not None}
-
-
-def in_arabic(record: Record, arabic: dict[str, str]) -> Record:
-    """The Arabic record: the English one with its texts exchanged; all else (the right answer, split, origin) stays. The id ends in :ar."""
-    fields = record.model_dump(by_alias=True) | {"id": f"{record.id.removesuffix(':en')}:ar", "lang": "ar"}
-    if isinstance(record, Chat):
-        fields["turns"] = [turn | {"value": arabic[f"turn_{number}"]} for number, turn in enumerate(fields["turns"], start=1)]
-    else:
-        if isinstance(record, MultipleChoice):
-            fields["options"] = [arabic[f"option_{number}"] for number in range(1, len(record.options) + 1)]
-        fields |= {name: text for name, text in arabic.items() if name in fields}
-    return type(record)(**fields)
-
-
-def nested(record: Record) -> dict:
-    """The texts of a record as the rules and the review take them: `question`, `options` (a list), .., or `turns` (from, value)."""
-    names = {"context", "question", "options", "explanation", "turns"} | ({"answer"} if isinstance(record, OpenQuestion) else set())
-    return record.model_dump(by_alias=True, include=names, exclude_none=True)
-
-
 @lru_cache
 def schema(names: tuple[str, ...]) -> type[BaseModel]:
     """The form of an answer with these keys, all of them required and none empty."""
@@ -141,12 +115,20 @@ def room(english: dict[str, str]) -> int:
     return min(ROOM + ROOM_PER_CHARACTER * sum(map(len, english.values())), MOST_ROOM)
 
 
-async def _round(record: Record, ask: Ask, before: Round | None) -> Round:
+def _prompts(shown: list[dict]) -> tuple[str, ...]:
+    """The prompts of a row's first round, of its later ones, and of the score."""
+    return WITH if shown else PROMPTS
+
+
+async def _round(record: Record, ask: Ask, before: Round | None, shown: list[dict]) -> Round:
     english = texts(record)
+    first, again, _ = _prompts(shown)
+    words = {"examples": prompts.quoted(shown)} if shown else {}
     if before is None:
-        prompt, words = prompts.load("translate"), {}
+        prompt = prompts.load(first)
     else:
-        prompt, words = prompts.load("translate_again"), {"arabic": prompts.quoted(texts(before.arabic)), "feedback": prompts.quoted(before.remarks())}
+        prompt = prompts.load(again)
+        words |= {"arabic": prompts.quoted(texts(before.arabic)), "feedback": prompts.quoted(before.remarks())}
     answer = await ask(prompt, schema(tuple(english)), {"english": prompts.quoted(english)} | words, room(english))
     arabic = in_arabic(record, answer.model_dump())
     both = {"english": prompts.quoted(english), "arabic": prompts.quoted(texts(arabic))}
@@ -154,16 +136,12 @@ async def _round(record: Record, ask: Ask, before: Round | None) -> Round:
     return Round(arabic, check(nested(record), nested(arabic)), said.score, said.feedback)
 
 
-def drawn(seed: int, name: str) -> float:
-    """A number from 0 to 1 that follows from seed and id alone, so that neither order nor company of a row decides who reads it."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:6]) / 2**48
-
-
-async def work(record: Record, ask: Ask, limits: Limits) -> Outcome:
+async def work(record: Record, ask: Ask, limits: Limits, examples: Examples | None = None) -> Outcome:
     """One row from start to end. The outcome holds all that a reviewer needs, also of an accepted row: `sift` may still send it to review."""
     rounds: list[Round] = []
+    shown = examples.for_row(record) if examples else []
     while len(rounds) < limits.rounds and not (rounds and rounds[-1].passes(limits)):
-        rounds.append(await _round(record, ask, rounds[-1] if rounds else None))
+        rounds.append(await _round(record, ask, rounds[-1] if rounds else None, shown))
         if rounds[-1] in rounds[:-1]:
             del rounds[-1]  # what was said changed nothing: the next request would be an earlier one, word for word, and the journal has its answer
             break
@@ -175,8 +153,10 @@ async def work(record: Record, ask: Ask, limits: Limits) -> Outcome:
         why = "low_score"
     else:
         why = "sampled" if drawn(limits.seed, record.id) < limits.review_share else None
-    used = [name for name in PROMPTS if name != "translate_again" or len(rounds) > 1]
+    first, again, score = _prompts(shown)
+    used = [first, *([again] if len(rounds) > 1 else []), score]
     made = {"step": "translate", "by": ask.model, "prompts": {name: prompts.load(name).version for name in used}}
+    made |= {"examples": examples.sha256} if shown else {}
     arabic, row = best.arabic, as_row(best.arabic)
     return Outcome(
         "review" if why else "accepted",
@@ -208,11 +188,13 @@ def sift(outcomes: Callable[[], Iterator[Outcome]]) -> Iterator[Outcome]:
         yield Outcome(name, row)
 
 
-def plan(record: Record) -> Iterator[Planned]:
+def plan(record: Record, examples: Examples | None = None) -> Iterator[Planned]:
     """The requests of one round, for --dry-run; a row that is not good enough at once takes more."""
     english = texts(record)
     arabic = prompts.quoted({name: (STAND_IN * (len(text) // len(STAND_IN) + 1))[: max(1, round(RATIO * len(text)))] for name, text in english.items()})
-    yield Planned(prompts.load("translate"), schema(tuple(english)), {"english": prompts.quoted(english)}, room(english), arabic)
+    shown = examples.for_row(record) if examples else []
+    words = {"english": prompts.quoted(english)} | ({"examples": prompts.quoted(shown)} if shown else {})
+    yield Planned(prompts.load(_prompts(shown)[0]), schema(tuple(english)), words, room(english), arabic)
     yield Planned(prompts.load("score"), Score, {"english": prompts.quoted(english), "arabic": arabic}, SCORE_ROOM, '{"feedback": "", "score": 95}')
 
 
@@ -227,18 +209,20 @@ def fits(record: Record) -> Reject | None:
     return Reject(reason=reason, file=record.file, row=record.row, message=message, content=record.model_dump(by_alias=True))
 
 
-def job(limits: Limits = Limits()) -> Job:  # noqa: B008 (a tuple of numbers)
-    """The step as data_prep/llm_run.py runs it."""
-    versions = {name: prompts.load(name).version for name in PROMPTS}
+def job(limits: Limits = Limits(), examples: Examples | None = None) -> Job:  # noqa: B008 (a tuple of numbers)
+    """The step as data_prep/llm_run.py runs it. Without examples its settings, and so the journal's keys, are what they are without the option."""
+    names = dict.fromkeys((*PROMPTS, *WITH)) if examples else PROMPTS
+    versions = {name: prompts.load(name).version for name in names}
     return Job(
         name="translate",
-        work=lambda record, ask: work(record, ask, limits),
-        settings=limits._asdict() | {"line": LINE, "prompts": versions},
+        work=lambda record, ask: work(record, ask, limits, examples),
+        settings=limits._asdict() | {"line": LINE, "prompts": versions} | ({"examples": examples.sha256} if examples else {}),
         files=FILES,
-        plan=plan,
+        plan=lambda record: plan(record, examples),
         fits=fits,
         sift=sift,
-        code=(Path(__file__), *sorted(_RULES), *(prompts.FOLDER / f"{name}.yaml" for name in PROMPTS)),
+        code=(Path(__file__), _HERE / "texts.py", *sorted(_RULES), *(prompts.FOLDER / f"{name}.yaml" for name in names))
+        + ((_HERE / "translate_examples.py",) if examples else ()),
     )
 
 
@@ -248,9 +232,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=within(int, 1, 20), default=ROUNDS, help="translations of a row at most (%(default)s)")
     parser.add_argument("--review-share", type=within(float, 0, 1), default=REVIEW_SHARE, help="share of the good rows that people read (%(default)s)")
     parser.add_argument("--seed", type=int, default=SEED, help="of that share (%(default)s)")
+    parser.add_argument("--examples", type=Path, help="JSONL of corrected translations to show: BUILD/review/report/examples.jsonl (none)")
     llm_run.add_options(parser)
     args = parser.parse_args(arguments)
-    return llm_run.main(job(Limits(args.threshold, args.rounds, args.review_share, args.seed)), args)
+    try:
+        examples = translate_examples.load(args.examples) if args.examples else None
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return llm_run.main(job(Limits(args.threshold, args.rounds, args.review_share, args.seed), examples), args)
 
 
 if __name__ == "__main__":

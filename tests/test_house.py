@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 
 TOP = {"README.md", "axolotl_configs", "fastchat_templates", "data_prep", "eval", "deepspeed", "Makefile", "tests"}
 TOP |= {"requirements", "pyproject.toml", "LICENSE", "CHANGELOG.md", "docs", ".ci", ".gitignore"}
-LOCKS = ["main", "serve"]
+LOCKS = ["main", "serve", "review"]
 
 
 def tracked() -> list[Path]:

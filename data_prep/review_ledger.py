@@ -1,0 +1,146 @@
+"""The ledger of human review: every row that was pushed and every decision that was ever pulled, in BUILD/review/ledger.sqlite.
+
+A row is known by its id and a hash of its English and Arabic, so that a row that was translated anew is another one. A decision is known by where it was
+made (review or adjudication, project, creation time and number of the annotation) and by when it was last changed, so that pulling again adds nothing,
+and a changed decision stands beside the one before. Each page of decisions is one transaction: a killed process leaves whole pages, and the next pull
+reads all of them again. Nothing is ever taken out.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from data_prep.journal import canonical
+from data_prep.records import BadInput
+
+VERSION = 1
+_SCHEMA = """
+CREATE TABLE rows (key TEXT PRIMARY KEY, id TEXT NOT NULL, queue TEXT NOT NULL, readers INTEGER NOT NULL, weight REAL NOT NULL, current INTEGER NOT NULL,
+    row TEXT NOT NULL);
+CREATE TABLE decisions (name TEXT NOT NULL, at TEXT NOT NULL, stage TEXT NOT NULL, key TEXT NOT NULL, annotator INTEGER NOT NULL, said TEXT NOT NULL,
+    PRIMARY KEY (name, at));
+"""
+
+
+class Row(NamedTuple):
+    """A row that people read: `queue` is its file (below BUILD, else whole), `readers` how many read it, `weight` how many rows of the translated file it
+    stands for, `current` whether the queue held it at the last push, `row` what translate.py wrote."""
+
+    key: str
+    id: str
+    queue: str
+    readers: int
+    weight: float
+    current: bool
+    row: dict
+
+
+class Decision(NamedTuple):
+    """What one person decided on one row: `said` has verdict, score, comment and texts (by name) as they were sent; `at` is ISO 8601 in UTC."""
+
+    name: str
+    at: str
+    stage: str
+    key: str
+    annotator: int
+    said: dict
+
+
+def key_of(row: dict) -> str:
+    """Id and content of a queue's row."""
+    return f"{row['id']}#{hashlib.sha256(canonical([row['en'], row['ar']])).hexdigest()[:16]}"
+
+
+class Ledger:
+    """One file, one process at a time. Raises BadInput where it is in use, is no ledger, or cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = path.with_name(f"{path.name}.lock").open("w")
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BadInput(f"{path}: another push or pull is using it; wait for its end") from error
+        except OSError as error:
+            raise BadInput(f"{path}: cannot be written ({error.strerror}); name another folder with --build") from error
+        with self._faults():
+            self._db = sqlite3.connect(path, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
+            elif found != VERSION:
+                raise BadInput(f"{path}: not a ledger of this version ({found} where {VERSION} is needed); move it away, then push and pull again")
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._db.close()
+        self._lock.close()
+
+    @contextlib.contextmanager
+    def _faults(self) -> Iterator[None]:
+        """What SQLite cannot do, as a BadInput."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise BadInput(f"{self.path}: the ledger cannot be used ({error}); make room, or restore it from a copy") from error
+
+    @contextlib.contextmanager
+    def _whole(self) -> Iterator[None]:
+        """All of the block or nothing of it."""
+        with self._faults():
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def push(self, queue: str, rows: Iterable[Row]) -> None:
+        """Write down all rows of a queue; its earlier rows that are not among them are no longer current. Readers and weight of a known row stay."""
+        with self._whole():
+            self._db.execute("UPDATE rows SET current = 0 WHERE queue = ?", (queue,))
+            for row in rows:
+                self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, 1, ?)", (*row[:5], json.dumps(row.row, ensure_ascii=False)))
+                self._db.execute("UPDATE rows SET current = 1, queue = ? WHERE key = ?", (queue, row.key))
+
+    def keep(self, decisions: Iterable[Decision]) -> int:
+        """Write down decisions; returns how many are new."""
+        with self._whole():
+            before = self._db.total_changes
+            for one in decisions:
+                self._db.execute("INSERT OR IGNORE INTO decisions VALUES (?, ?, ?, ?, ?, ?)", (*one[:5], json.dumps(one.said, ensure_ascii=False)))
+            return self._db.total_changes - before
+
+    def rows(self) -> Iterator[Row]:
+        """All rows, in the order in which they came."""
+        with self._faults():
+            for found in self._db.execute("SELECT key, id, queue, readers, weight, current, row FROM rows ORDER BY rowid"):
+                yield Row(*found[:5], bool(found[5]), json.loads(found[6]))
+
+    def last(self) -> dict[str, list[Decision]]:
+        """The decisions that count, by row: of each person and stage the last one, in order of time."""
+        found: dict[tuple[str, str, int], Decision] = {}
+        with self._faults():
+            for *columns, said in self._db.execute("SELECT name, at, stage, key, annotator, said FROM decisions ORDER BY at, name"):
+                one = Decision(*columns, json.loads(said))
+                found[one.key, one.stage, one.annotator] = one
+        by_row: dict[str, list[Decision]] = {}
+        for one in sorted(found.values(), key=lambda one: (one.at, one.name)):
+            by_row.setdefault(one.key, []).append(one)
+        return by_row
+
+    def count(self) -> tuple[int, int]:
+        """How many rows and decisions there are."""
+        with self._faults():
+            return tuple(self._db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("rows", "decisions"))
