@@ -110,6 +110,8 @@ class Run:
         cut = getattr(self.model, "cut", set())
         tasks = get_task_dict([task], self.manager)
         if self.args.shots:
+            if task in OURS and (examples := len(tasks[task].dataset["dev"])) < self.args.shots:
+                raise ValueError(f"there are {examples} examples in its dev split, and {self.args.shots} are asked for: a smaller --shots does")
             tasks[task].set_config(key="num_fewshot", value=self.args.shots)
         tasks[task].set_fewshot_seed(seed=0)
         # not simple_evaluate, which asks pip for its packages after every task: a second each
