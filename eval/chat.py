@@ -56,6 +56,11 @@ def judge(args: argparse.Namespace) -> int:
     args.source = args.answers / "answers.jsonl" if args.answers.is_dir() else args.answers
     if not args.source.is_file():
         raise BadInput(f"{args.source}: there is no such file; `python -m eval.chat answer` writes it")
+    if args.code_only:
+        args.out = args.source.with_name("judged-code.jsonl")
+        files.save(args.out, "".join(map(files.line, chat_judge.code_only(args.source, args.seed))).encode())
+        print(f"{args.out}: what code can tell, nothing was asked; sha256 {files.sha256(args.out)[:16]}")
+        return 0
     args.out = args.source.with_name(f"judged-{_model(args)}.jsonl")
     args.journal = args.journal or args.out.with_suffix(".sqlite")
     return llm_run.run(chat_judge.job(args.seed), args)
@@ -104,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     one = stages.add_parser("judge", help="a judge reads the answers", description=chat_judge.__doc__)
     one.add_argument("answers", type=Path, help="answers.jsonl or its folder")
     one.add_argument("--seed", type=int, default=SEED, help="of the order (%(default)s)")
+    one.add_argument("--code-only", action="store_true", help="no judge and no endpoint: language, cut answers, invented doses -> judged-code.jsonl")
     one.set_defaults(do=judge)
     add_options(one, rows=False)
     one = stages.add_parser("agree", help="how far two raters agree", description=chat_agree.__doc__)

@@ -15,7 +15,7 @@ from data_prep import prompts
 from data_prep.llm import Ask
 from data_prep.llm_run import Job, Outcome, Planned
 from data_prep.quality_words import WORDS
-from data_prep.records import Reject
+from data_prep.records import BadInput, Reject
 from eval import chat_code, chat_rubric, chat_sets
 from eval.chat_answer import Answered, row
 from eval.chat_rubric import FALSE, TRUE, rubric
@@ -36,7 +36,12 @@ def by_code(answered: Answered) -> dict[str, dict]:
         "no_invented_dose": chat_code.no_invented_dose(turns, [*answered.doses, *answered.expects, *([answered.claim] if answered.claim else [])]),
     }
     return {
-        name: {"verdict": FALSE if found[name] else TRUE, "reason": found[name][0] if found[name] else "", "quote": found[name][1] if found[name] else ""}
+        name: {
+            "verdict": FALSE if found[name] else TRUE,
+            "reason": found[name][0] if found[name] else "",
+            "quote": found[name][1] if found[name] else "",
+            "by": "code",
+        }
         for name in rubric().of(answered.set, "code")
     }
 
@@ -55,7 +60,7 @@ def words_of(answered: Answered) -> dict[str, str]:
 
 async def work(answered: Answered, ask: Ask, seed: int) -> Outcome:
     """One chat."""
-    verdicts = {name: one | {"by": "code"} for name, one in by_code(answered).items()}
+    verdicts = by_code(answered)
     if answered.answers:
         check = functools.partial(chat_rubric.check, name=answered.set, answers=answered.answers)
         judgement = await ask(prompts.load("judge", FOLDER), chat_rubric.form(answered.set), words_of(answered), ROOM, check)
@@ -66,10 +71,23 @@ async def work(answered: Answered, ask: Ask, seed: int) -> Outcome:
         nothing = {"verdict": FALSE, "reason": "there is no answer to judge", "quote": "", "by": "code"}
         verdicts |= dict.fromkeys(rubric().of(answered.set), nothing)
         score = 0
+    return Outcome("judged", _judged(answered, ask.model, verdicts, score, prompts.load("judge", FOLDER).label, seed))
+
+
+def _judged(answered: Answered, judge: str, verdicts: dict[str, dict], score: int | None, prompt: str | None, seed: int) -> dict:
+    """A row of judged-JUDGE.jsonl."""
     head = answered.model_dump(include={"id", "entry", "set", "lang", "strength", "model"}, exclude_none=True)
     ordered = {name: verdicts[name] for name in rubric().criteria if name in verdicts}
-    made = {"step": "chat-judgements", "prompt": prompts.load("judge", FOLDER).label, "rubric": rubric().version, "seed": seed}
-    return Outcome("judged", head | {"key": answered.key, "judge": ask.model, "criteria": ordered, "score": score, "made": made})
+    made = {"step": "chat-judgements", "prompt": prompt, "rubric": rubric().version, "seed": seed}
+    return head | {"key": answered.key, "judge": judge, "criteria": ordered, "score": score, "made": made}
+
+
+def code_only(path: Path, seed: int) -> Iterator[dict]:
+    """The rows of a judgement without a judge: what code can tell, no score. BadInput names the first row that cannot be read."""
+    for answered in shuffled(path, seed):
+        if isinstance(answered, Reject):
+            raise BadInput(str(answered))
+        yield _judged(answered, "code", by_code(answered), None, None, seed)
 
 
 def plan(answered: Answered) -> Iterator[Planned]:

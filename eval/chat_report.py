@@ -124,11 +124,13 @@ def _spent(manifest: dict | None) -> str:
 
 def _how(one: Judged) -> str:
     made = one.rows[0]["made"]
-    lines = [f"- {one.title}: prompt {made['prompt']}, rubric {made['rubric']}, seed {made['seed']}, `{one.path.name}`."]
+    prompt = f"prompt {made['prompt']}" if made["prompt"] else "no judge: what code can tell"
+    lines = [f"- {one.title}: {prompt}, rubric {made['rubric']}, seed {made['seed']}, `{one.path.name}`."]
     if one.answers:
         settings = one.answers["settings"]
         lines.append(f"  - answers: up to {settings['max_tokens']} tokens, seed {settings['seed']}; {_spent(one.answers)}.")
-    lines.append(f"  - judgements: {_spent(one.manifest)}.")
+    if made["prompt"]:
+        lines.append(f"  - judgements: {_spent(one.manifest)}.")
     for name, manifest in (("answer", one.answers), ("judgement", one.manifest)):
         lost = (manifest["outcomes"].get("failed", 0) + manifest["undone"]) if manifest else 0
         if lost:

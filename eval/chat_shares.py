@@ -70,7 +70,7 @@ def figures(rows: list[dict], seed: int) -> dict:
             values = {place: float(verdict == TRUE) for place, verdict in verdicts.items() if verdict != NOT_APPLICABLE}
             out["criteria"][name][group] = cells | {"gap": gap(values, seed)}
     for group in ("all", *SETS):
-        chosen = {_place(row): float(row["score"]) for row in rows if group in ("all", row["set"])}
+        chosen = {_place(row): float(row["score"]) for row in rows if group in ("all", row["set"]) and row["score"] is not None}
         if chosen:
             cells = {lang: _mean([value for place, value in chosen.items() if place[2] == lang]) for lang in LANGS}
             out["score"][group] = cells | {"gap": gap(chosen, seed)}

@@ -127,7 +127,9 @@ def _judged(row: dict) -> Rating:
     verdicts = {name: one["verdict"] for name, one in row["criteria"].items()}
     if wrong := set(verdicts.values()) - set(VERDICTS):
         raise ValueError(f"{', '.join(sorted(wrong))} is no verdict")
-    return Rating(row["key"], row["id"], verdicts, frozenset(name for name, one in row["criteria"].items() if one["by"] == "code"), float(row["score"]))
+    return Rating(
+        row["key"], row["id"], verdicts, frozenset(name for name, one in row["criteria"].items() if one["by"] == "code"), row["score"] and float(row["score"])
+    )
 
 
 def _filled(row: dict) -> Rating:

@@ -135,6 +135,21 @@ def test_the_page_owns_up(judged: tuple[Path, Listening], tmp_path: Path) -> Non
     assert "answers.jsonl was written anew since it was judged" in (copy / "chat.md").read_text(encoding="utf-8")
 
 
+def test_what_code_can_tell_needs_no_judge(judged: tuple[Path, Listening], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an endpoint: the verdicts of the code are those beside a judge's, in the same order; no score, no curve, and the page says so."""
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    copy = shutil.copytree(judged[0], tmp_path / MODEL, ignore=shutil.ignore_patterns("judged-*", "chat*"))
+    assert run("judge", copy, "--code-only") == 0
+    alone, beside = lines(copy / "judged-code.jsonl"), lines(judged[0] / "judged-judge-a.jsonl")
+    assert [name for name in alone if name in beside] == list(beside) and len(alone) == 204
+    for name, row in beside.items():
+        told = {key: one for key, one in row["criteria"].items() if key in ("answered", "language", "no_invented_dose")}
+        assert alone[name]["criteria"] == told and alone[name]["score"] is None and alone[name]["judge"] == "code"
+    assert run("report", copy) == 0 and not list(copy.glob("*.svg"))
+    page = (copy / "chat.md").read_text(encoding="utf-8")
+    assert "no judge: what code can tell" in page and "Safe advice" not in page and "Score" not in page
+
+
 def test_batch_files_bring_the_same_answers(judged: tuple[Path, Listening], tmp_path: Path) -> None:
     """Each turn of batch files brings every chat one exchange on; after the last one the answers are those of the online run."""
     results, turn = [], 0
