@@ -17,6 +17,7 @@ NAME := $(basename $(notdir $(CONFIG)))
 RECIPE_NAME = $(patsubst %.yaml,%,$(patsubst %.yml,%,$(notdir $(RECIPE))))
 MODEL ?= $(BUILD)/models/$(NAME)/merged
 TASKS ?= bimedix_bi,bimedix_seen
+STAGE ?= answer
 HOST ?= 127.0.0.1
 PORT ?= 8000
 WORKERS ?= 1
@@ -108,6 +109,9 @@ eval: setup-main ## MODEL (rows of eval/models.yaml, folders, Hub ids; comma bet
 probes: setup-main ## MODEL -> BUILD/eval/NAME/probes.md: does it keep to its answer in another order, language, digits?
 	$(MAIN) -m eval.run --model $(MODEL) --tasks bimedix_bi,bimedix_probes --build $(BUILD) $(QUESTIONS) $(EVAL_ARGS)
 	$(MAIN) -m eval.probes $(BUILD)/eval/$(notdir $(patsubst %/merged,%,$(patsubst %/,%,$(MODEL))))
+
+eval-chat: setup-main ## STAGE of the chat evaluation through OPENAI_BASE_URL: answer, judge IN=BUILD/chat/NAME, report IN=.., agree IN="A B"
+	$(MAIN) -m eval.chat $(STAGE) $(IN) $(if $(filter answer judge,$(STAGE)),$(LLM),$(EVAL_ARGS))
 
 bench-eval: setup-main ## the nine English sets of RECIPE=benchmark on the tiny model: scoring beside the plain forward passes it needs
 	$(MAIN) -m axolotl_configs.tiny_base --out $(BUILD)/bench/tiny-base
