@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
@@ -239,7 +238,7 @@ def test_what_is_wrong_is_said(desk: Desk, tmp_path: Path) -> None:
     assert desk.access["token"] not in command and desk.access["password"] not in command
     heard = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
     assert [where for where, state in heard if state == "0A" and int(where.split(":")[1], 16) == desk.port] == [f"0100007F:{desk.port:04X}"]  # 127.0.0.1 alone
-    assert httpx.get(f"{desk.access['url']}/user/signup/").status_code == 403  # nobody comes in without a link
+    assert desk.sign_up("/user/signup/", "stranger@review.invalid")[0] == 403  # nobody comes in without a link
     queue = desk.build / "generated" / "medqa_ar.review.jsonl"
     elsewhere = review("serve", "--build", tmp_path, "--port", desk.port, "--queue", queue)
     assert elsewhere.code == 2 and f"port {desk.port} is taken by another program" in elsewhere.said and not (tmp_path / "review" / "server").exists()
@@ -268,5 +267,4 @@ def test_people_s_work_is_spared_and_nobody_else_waits(tmp_path: Path) -> None:
     assert not (tmp_path / "empty").exists()
     for target in ("setup", "demo"):
         told = subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        assert "data_prep" in told or "setup.sh" in told
-        assert "review" not in told
+        assert "setup.sh .venv requirements/main.txt" in told and ".venv-review" not in told and "data_prep.review" not in told
