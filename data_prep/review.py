@@ -71,8 +71,9 @@ def pull(args: argparse.Namespace, ledger: Ledger, access: review_server.Access 
         _fetch(args, ledger, access)
     last = ledger.last()
     settled = [review_fold.settle(row, last.get(row.key, [])) for row in ledger.rows()]
-    for path, rows in review_fold.write(settled, args.build).items():
-        print(f"{path}: {rows:,} rows; sha256 {files.sha256(path)[:16]}")
+    outputs = {path: {"rows": rows, "sha256": files.sha256(path)} for path, rows in review_fold.write(settled, args.build).items()}
+    for path, of in outputs.items():
+        print(f"{path}: {of['rows']:,} rows; sha256 {of['sha256'][:16]}")
     unsettled = [one for one in settled if one.state in ("refused", "differ")]
     lines = [{"id": one.row.id, "key": one.row.key, "queue": one.row.queue, "state": one.state, "why": one.why} for one in unsettled]
     files.save(args.build / "review" / "unsettled.jsonl", "".join(map(files.line, lines)).encode())
@@ -81,9 +82,12 @@ def pull(args: argparse.Namespace, ledger: Ledger, access: review_server.Access 
             print(f"refused: {one.row.queue}, row {one.row.id}: {one.why}", file=sys.stderr)
     if access is not None:
         _adjudicate(args, [one for one in settled if one.state == "differ"], access)
-    states = Counter(one.state for one in settled)
+    states, (rows, decisions) = Counter(one.state for one in settled), ledger.count()
+    account = {"rows": rows, "decisions": decisions, "states": dict(sorted(states.items())), "git_commit": files.git_commit()}
+    account["outputs"] = {review_queue.name_of(path, args.build): of for path, of in outputs.items()}
+    files.save(args.build / "review" / "pull.json", files.json_text(account).encode())
     words = ", ".join(f"{states[state]:,} {state}" for state in (*review_fold.SETTLED, "refused", "differ", "waiting", "open"))
-    print(f"{len(settled):,} rows: {words}; {ledger.count()[1]:,} decisions in {ledger.path}")
+    print(f"{rows:,} rows: {words}; {decisions:,} decisions in {ledger.path}")
     return 0
 
 
@@ -123,7 +127,9 @@ def serve(args: argparse.Namespace) -> int:
     """Start Label Studio (unless a team's server is named), push, and stay until Ctrl-C."""
     folder = args.build / "review"
     args.queue = args.queue or review_queue.found(args.build, needed=not (folder / "ledger.sqlite").exists())  # before a minute of starting
-    access, process = review_server.remote(), None
+    access, process, ready = review_server.remote(), None, False
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0 if ready else 130))
     if access is None:
         access, process = review_server.start(folder, args.port)
     try:
@@ -134,9 +140,8 @@ def serve(args: argparse.Namespace) -> int:
             print(f"log in as {access.email}; password and token are in {folder / 'server.json'}, which only you can read", flush=True)
         if process is None:
             return 0
+        ready = True
         print("stays until Ctrl-C; what people submit is kept. In another terminal: python -m data_prep.review pull", flush=True)
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: sys.exit(0))
         while process.poll() is None:
             time.sleep(0.5)
         raise BadInput(f"Label Studio has ended by itself; {folder / 'server.log'} says why")

@@ -128,12 +128,15 @@ def start(folder: Path, port: int) -> tuple[Access, subprocess.Popen | None]:
             start_new_session=True,  # Ctrl-C is for us: we end it in order
         )
     began = time.monotonic()
-    while not answers(at):
-        if process.poll() is not None or time.monotonic() - began > PATIENCE:
-            stop(process)
-            said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
-            raise BadInput(f"Label Studio did not start: {' / '.join(said)[-400:]} (whole log: {log})")
-        time.sleep(0.5)
+    try:
+        while not answers(at):
+            if process.poll() is not None or time.monotonic() - began > PATIENCE:
+                said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
+                raise BadInput(f"Label Studio did not start: {' / '.join(said)[-400:]} (whole log: {log})")
+            time.sleep(0.5)
+    except BaseException:  # Ctrl-C too: nothing of ours stays behind
+        stop(process)
+        raise
     return at, process
 
 

@@ -132,17 +132,19 @@ class Desk:
         pid = self.process.pid
         return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
+    def sign_up(self, link: str, email: str) -> tuple[int, httpx.Client]:
+        """Fill in the form for an account; gives the status and the browser that is logged in then."""
+        browser = httpx.Client(base_url=self.access["url"], follow_redirects=True, timeout=30)
+        csrf = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', browser.get(link).text)[1]
+        form = {"csrfmiddlewaretoken": csrf, "email": email, "password": "long-enough-1", "allow_newsletters": "false"}
+        return browser.post(link, data=form, headers={"Referer": self.access["url"]}).status_code, browser
+
     def join(self, email: str) -> Reader:
         """A further account, by the administrator's link, as a doctor would come."""
-        link = self.admin.ask("GET", "/api/invite")["invite_url"]
-        with httpx.Client(base_url=self.access["url"], follow_redirects=True, timeout=30) as browser:
-            page = browser.get(link).text
-            csrf = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', page)[1]
-            form = {"csrfmiddlewaretoken": csrf, "email": email, "password": "long-enough-1", "allow_newsletters": "false"}
-            browser.post(link, data=form, headers={"Referer": self.access["url"]})
-            token = browser.get("/api/current-user/token").json()["token"]
-        reader = Reader(self.access["url"], token, 0)
-        return Reader(reader.url, token, reader.ask("GET", "/api/current-user/whoami")["id"])
+        status, browser = self.sign_up(self.admin.ask("GET", "/api/invite")["invite_url"], email)
+        assert status == 200
+        reader = Reader(self.access["url"], browser.get("/api/current-user/token").json()["token"], 0)
+        return Reader(reader.url, reader.token, reader.ask("GET", "/api/current-user/whoami")["id"])
 
     def project(self, title: str = TITLE) -> int:
         return next(one["id"] for one in self.admin.ask("GET", "/api/projects?page_size=100")["results"] if one["title"] == title)

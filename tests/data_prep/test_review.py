@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 
 from data_prep import locate, recipe
 from data_prep.records import Reject
@@ -76,8 +76,10 @@ def test_the_page_is_worked_on_by_keyboard(desk: Desk) -> None:
         page.keyboard.press("Shift+Enter")
         closed = page.locator("[data-testid=htx-textbox-content] p").first
         assert closed.evaluate("one => getComputedStyle(one).direction") == "rtl"
-        page.keyboard.press("2")
-        page.keyboard.press("w")
+        marks = page.locator(".review .bar input[type=radio]")
+        for key in "1342qertyw":  # each picks its choice, whatever else Label Studio has keys for
+            page.keyboard.press(key)
+            expect(marks.nth("1234qwerty".index(key))).to_be_checked()
         (ROOT / "build").mkdir(exist_ok=True)
         page.screenshot(path=ROOT / "build" / "review_page.png")
         with page.expect_response(lambda answer: "/annotations" in answer.url and answer.request.method == "POST") as sent:
@@ -234,6 +236,9 @@ def test_what_is_wrong_is_said(desk: Desk, tmp_path: Path) -> None:
     assert access.stat().st_mode & 0o777 == 0o600
     command = Path(f"/proc/{desk.server()}/cmdline").read_bytes().decode()
     assert desk.access["token"] not in command and desk.access["password"] not in command
+    heard = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    assert [where for where, state in heard if state == "0A" and int(where.split(":")[1], 16) == desk.port] == [f"0100007F:{desk.port:04X}"]  # 127.0.0.1 alone
+    assert desk.sign_up("/user/signup/", "stranger@review.invalid")[0] == 403  # nobody comes in without a link
     queue = desk.build / "generated" / "medqa_ar.review.jsonl"
     elsewhere = review("serve", "--build", tmp_path, "--port", desk.port, "--queue", queue)
     assert elsewhere.code == 2 and f"port {desk.port} is taken by another program" in elsewhere.said and not (tmp_path / "review" / "server").exists()
@@ -249,3 +254,17 @@ def test_what_is_wrong_is_said(desk: Desk, tmp_path: Path) -> None:
     bad.write_text('{"id": "1"}\n')
     told = desk.push("--queue", bad)
     assert told.code == 2 and f"{bad}, row 1: it has no 'source'" in told.said
+
+
+def test_people_s_work_is_spared_and_nobody_else_waits(tmp_path: Path) -> None:
+    """`make clean` leaves BUILD/review; neither set-up nor demo touches the environment of review."""
+    for name in ("review/server/x", "data/tiny/y"):
+        (tmp_path / name).mkdir(parents=True)
+    assert subprocess.run(["make", "-s", "clean", f"BUILD={tmp_path}"], cwd=ROOT, check=False).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["review"] and (tmp_path / "review" / "server" / "x").is_dir()
+    (tmp_path / "empty").mkdir()
+    assert subprocess.run(["make", "-s", "clean", f"BUILD={tmp_path / 'empty'}"], cwd=ROOT, check=False).returncode == 0
+    assert not (tmp_path / "empty").exists()
+    for target in ("setup", "demo"):
+        told = subprocess.run(["make", "-n", target], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+        assert "setup.sh .venv requirements/main.txt" in told and ".venv-review" not in told and "data_prep.review" not in told

@@ -12,6 +12,7 @@ from data_prep.review_ledger import Ledger, key_of
 from data_prep.review_page import label_config, task
 from data_prep.review_queue import read
 from data_prep.sources import records
+from tests.conftest import command
 from tests.data_prep.decided import QUEUE, corrected, decision, row
 
 
@@ -174,3 +175,23 @@ def test_the_page_shows_all_that_a_reader_needs() -> None:
     assert [one["title"] for one in shown["fields"]] == ["Question", "Option A, the right answer", "Option B"]
     assert shown["fields"][2]["found"] == "error: x (English: 5)" and shown["fields"][0]["found"] == " "
     assert "machine's score 62, rules' score 65" in shown["about"] and "HyperText" not in label_config(adjudication=True)
+
+
+def test_a_benchmark_of_what_people_settled_is_built(tmp_path: Path) -> None:
+    """All test questions go to people: the machine's file is empty or not there, and the question sets hold what they settled. The account names both files."""
+    rows = [row(name, kind="mcqa", split="test") for name in ("a", "b")]
+    rows = [of._replace(queue="generated/benchmark_ar.review.jsonl") for of in rows]
+    (tmp_path / "generated").mkdir()
+    write([settle(of, [decision(of, 7, "minor", 80, corrected(of) | {"option_1": f"حديد {of.id[0]}"})]) for of in rows], tmp_path)
+    (tmp_path / "ours.yaml").write_text("description: x\nroot: DATA\nseed: 1\nmcqa_answers: [letter]\nsources:\n  - {from: benchmark_ar}\n", encoding="utf-8")
+    for machine in (False, True):
+        if machine:
+            (tmp_path / "generated" / "benchmark_ar.jsonl").touch()
+        ran = command("data_prep.build", "--recipe", tmp_path / "ours.yaml", "--build", tmp_path)
+        assert ran.code == 0, ran.said
+        questions = (tmp_path / "data" / "ours" / "eval" / "medqa_ar.jsonl").read_text(encoding="utf-8").splitlines()
+        assert [json.loads(line)["options"][0] for line in questions] == ["حديد a", "حديد b"]
+        (entry,) = json.loads((tmp_path / "data" / "ours" / "manifest.json").read_text(encoding="utf-8"))["inputs"]
+        assert (list(entry.get("beside", {})), entry["file"]) == (
+            (["benchmark_ar.reviewed.jsonl"], "generated/benchmark_ar.jsonl") if machine else ([], "generated/benchmark_ar.reviewed.jsonl")
+        )
