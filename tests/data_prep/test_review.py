@@ -233,7 +233,7 @@ def test_every_decision_is_folded_in_once(desk: Desk) -> None:
 def test_what_is_wrong_is_said(desk: Desk, tmp_path: Path) -> None:
     """A port that somebody has, a server that refuses, another page in the project, a queue that is none; secrets are for their owner's eyes."""
     access = desk.build / "review" / "server.json"
-    assert access.stat().st_mode & 0o777 == 0o600
+    assert access.stat().st_mode & 0o777 == 0o600 and access.with_name(".gitignore").read_text() == "*\n"
     command = Path(f"/proc/{desk.server()}/cmdline").read_bytes().decode()
     assert desk.access["token"] not in command and desk.access["password"] not in command
     heard = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
