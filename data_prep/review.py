@@ -51,7 +51,7 @@ def push(args: argparse.Namespace, ledger: Ledger, access: review_server.Access)
     for path in args.queue:
         rows = list(review_queue.read(path, args.build, args.shared, args.seed))
         ledger.push(review_queue.name_of(path, args.build), rows)
-        new = [row for row in rows if row.key not in there]
+        new = [row for row in rows if row.key not in there]  # a queue has no row twice, two queues may share one
         server.add(project, [review_page.task(row.key, row.row) for row in new])
         there |= {row.key: (None, 1) for row in new}
         print(f"{path}: {len(rows):,} rows, {len(new):,} new on the server, {len(rows) - len(new):,} there before")
@@ -118,8 +118,8 @@ def _adjudicate(args: argparse.Namespace, differing: list[review_fold.Settled], 
     server = Server(access.url, access.token)
     project = server.project(ADJUDICATION.format(args.project), review_page.label_config(adjudication=True))
     there = {key for key, *_ in server.tasks(project)}
-    new = [one for one in differing if one.row.key not in there]
-    server.add(project, [review_page.task(one.row.key, one.row.row, *review_fold.compared(one)) for one in new])
+    new = {one.row.key: one for one in differing if one.row.key not in there}
+    server.add(project, [review_page.task(key, one.row.row, *review_fold.compared(one)) for key, one in new.items()])
     print(f"{access.url}/projects/{project}: {len(differing):,} rows for adjudication, {len(new):,} new")
 
 

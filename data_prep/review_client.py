@@ -95,14 +95,15 @@ class Server:
             self._sdk.tasks.update(id=str(task), overlap=readers)
 
     def pull(self, project: int, stage: str, page_size: int) -> Iterator[Pulled]:
-        """Page by page what people have submitted. Skipped tasks and drafts are no decisions."""
+        """Page by page what people have submitted. Skipped tasks and drafts are no decisions. What is submitted meanwhile moves others to a later page,
+        never to an earlier one, so a row may come twice and none is passed over."""
         page = 1
         while True:
             with self._faults():
                 try:
-                    listed = self._sdk.tasks.list(project=project, page=page, page_size=page_size, fields="all").items or []
+                    listed = self._sdk.tasks.list(project=project, page=page, page_size=page_size, fields="all", only_annotated=True).items or []
                 except ApiError as error:
-                    if error.status_code == 404 and page > 1:  # Label Studio's answer to a page after the last
+                    if error.status_code == 404:  # Label Studio's answer to a page after the last, also the first where nothing is annotated
                         return
                     raise
             ours = [task for task in listed if isinstance((task.data or {}).get("key"), str)]

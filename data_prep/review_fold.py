@@ -170,12 +170,20 @@ def write(settled: Iterable[Settled], build: Path) -> dict[Path, int]:
 
 
 def compared(one: Settled) -> tuple[dict[str, str], str]:
-    """For adjudication: the texts to begin with (the last reader's), and what each reader decided, as a text."""
-    machine, lines = by_name(one.row.row["ar"]), [one.why]
+    """For adjudication: the texts to begin with (the last correction, where there is one), and what each reader decided, a text of Arabic on its own line."""
+    machine, lines, begin = by_name(one.row.row["ar"]), [f"{one.why[0].upper()}{one.why[1:]}."], None
     for person in one.people:
         text = text_of(person, one.row)
-        lines.append(f"reader {person.annotator}: {person.said['verdict']}, score {person.said['score']}. {person.said['comment'] or ''}".strip())
-        lines += [f"    {name}: {text[name] or '(emptied)'}" for name in machine if text[name] != machine[name]]
-    lines += [f"machine, {name}: {text}" for name, text in machine.items() if any(text_of(person, one.row)[name] != text for person in one.people)]
-    begin = text_of(one.people[-1], one.row)
-    return {name: begin[name] or machine[name] for name in machine}, "\n".join(lines)
+        lines.append(f"Reader {person.annotator}: {person.said['verdict']}, score {person.said['score']}. {person.said['comment'] or ''}".strip())
+        for name in machine:
+            if text[name] != machine[name]:
+                lines += [f"Reader {person.annotator}'s {name}:", text[name] or "(emptied)"]
+                begin = person
+    for name, text in machine.items():
+        if any(text_of(person, one.row)[name] != text for person in one.people):
+            lines += [f"The machine's {name}:", text]
+    if begin is None:
+        return machine, "\n".join(lines)
+    lines.append(f"The boxes begin with reader {begin.annotator}'s text: that is a minor or major correction. To accept, put the machine's text back.")
+    text = text_of(begin, one.row)
+    return {name: text[name] or machine[name] for name in machine}, "\n".join(lines)

@@ -20,8 +20,8 @@ from data_prep.records import BadInput
 
 VERSION = 1
 _SCHEMA = """
-CREATE TABLE rows (key TEXT PRIMARY KEY, id TEXT NOT NULL, queue TEXT NOT NULL, readers INTEGER NOT NULL, weight REAL NOT NULL, current INTEGER NOT NULL,
-    row TEXT NOT NULL);
+CREATE TABLE rows (key TEXT NOT NULL, id TEXT NOT NULL, queue TEXT NOT NULL, readers INTEGER NOT NULL, weight REAL NOT NULL, current INTEGER NOT NULL,
+    row TEXT NOT NULL, PRIMARY KEY (key, queue));
 CREATE TABLE decisions (name TEXT NOT NULL, at TEXT NOT NULL, stage TEXT NOT NULL, key TEXT NOT NULL, annotator INTEGER NOT NULL, said TEXT NOT NULL,
     PRIMARY KEY (name, at));
 """
@@ -29,7 +29,7 @@ CREATE TABLE decisions (name TEXT NOT NULL, at TEXT NOT NULL, stage TEXT NOT NUL
 
 class Row(NamedTuple):
     """A row that people read: `queue` is its file (below BUILD, else whole), `readers` how many read it, `weight` how many rows of the translated file it
-    stands for, `current` whether the queue held it at the last push, `row` what translate.py wrote."""
+    stands for, `current` whether the queue held it at the last push, `row` what translate.py wrote. A row of two queues is read once and counts in both."""
 
     key: str
     id: str
@@ -112,7 +112,7 @@ class Ledger:
             self._db.execute("UPDATE rows SET current = 0 WHERE queue = ?", (queue,))
             for row in rows:
                 self._db.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?, ?, ?, 1, ?)", (*row[:5], json.dumps(row.row, ensure_ascii=False)))
-                self._db.execute("UPDATE rows SET current = 1, queue = ? WHERE key = ?", (queue, row.key))
+                self._db.execute("UPDATE rows SET current = 1 WHERE key = ? AND queue = ?", (row.key, queue))
 
     def keep(self, decisions: Iterable[Decision]) -> int:
         """Write down decisions; returns how many are new."""

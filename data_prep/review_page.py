@@ -22,6 +22,8 @@ _STYLE = """
     .lsf-sidepanels__content, .lsf-sidepanels { max-width: none !important; width: 100% !important; padding: 0 !important; }
     .review { font-size: 16px; max-width: 1600px; margin: 0 auto; }
     .review .notice { color: #a33; }
+    .review .about .lsf-richtext__line, .review .found .lsf-richtext__line { display: block; unicode-bidi: plaintext; text-align: start; }
+    .review .about br, .review .found br { display: none; }
     .review .about { background: rgba(128, 128, 128, .1); padding: 4px; border-radius: 6px; }
     .review .pair { display: grid; grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); gap: 0 20px; padding: 4px 0;
       border-top: 1px solid rgba(128, 128, 128, .4); }
@@ -85,9 +87,10 @@ def _title(name: str, record: dict) -> str:
     return _TITLES[name]
 
 
-def remark(flag: dict) -> str:
-    """A flag of the rules in a line, with its evidence."""
-    evidence = "; ".join(f"{side}: {flag['evidence'][key]}" for side, key in (("English", "en"), ("Arabic", "ar")) if flag["evidence"].get(key))
+def remark(flag: dict, isolated: bool = False) -> str:
+    """A flag of the rules in a line, with its evidence; `isolated` for the page: marks of direction keep Arabic in its place within the line."""
+    begin, end = ("\u2068", "\u2069") if isolated else ("", "")
+    evidence = "; ".join(f"{side}: {begin}{flag['evidence'][key]}{end}" for side, key in (("English", "en"), ("Arabic", "ar")) if flag["evidence"].get(key))
     return f"{flag['severity']}: {flag['message']}" + (f" ({evidence})" if evidence else "")
 
 
@@ -102,7 +105,7 @@ def task(key: str, row: dict, arabic: dict[str, str] | None = None, others: str 
     english, machine = by_name(row["en"]), by_name(row["ar"])
     flags: dict[str, list[str]] = {name: [] for name in ("", *english)}
     for flag in row["rules"]["flags"]:
-        flags[name_of(flag) if name_of(flag) in flags else ""].append(remark(flag))
+        flags[name_of(flag) if name_of(flag) in flags else ""].append(remark(flag, isolated=True))
     about = [f"{row['id']}  |  {row['source']}, {row['kind']}, {row['split']}  |  in review because: {row['why']}"]
     about += [f"machine's score {row['score']}, rules' score {row['rules']['score']}, both of 100"]
     about += [f"machine's feedback: {row['feedback']}"] if row["feedback"].strip() else []

@@ -40,6 +40,11 @@ def _share(path: Path) -> float:
         raise BadInput(f"{beside}: not the manifest of a translation ({type(error).__name__}: {error}); restore it, or take it away") from error
 
 
+def _kept(row: dict) -> dict:
+    """A row as the ledger keeps it: without the earlier rounds, half of its size, which nobody is shown."""
+    return {name: value for name, value in row.items() if name != "rounds"}
+
+
 def read(path: Path, build: Path, shared: float, seed: int) -> Iterator[Row]:
     """The rows of a queue. `shared` of them, drawn by seed and id, have two readers. BadInput names file, line and fix of the first row that is none."""
     if not path.is_file():
@@ -53,7 +58,7 @@ def read(path: Path, build: Path, shared: float, seed: int) -> Iterator[Row]:
             raise BadInput(f"{where}: it has no {missing[0]!r}; a queue is what data_prep.translate writes as .review.jsonl")
         try:
             key = key_of(row)
-            made = Row(key, row["id"], queue, 2 if drawn(seed, key) < shared else 1, 1 / share if row["why"] == "sampled" else 1.0, True, row)
+            made = Row(key, row["id"], queue, 2 if drawn(seed, key) < shared else 1, 1 / share if row["why"] == "sampled" else 1.0, True, _kept(row))
             same = nested(record_of(made)) == row["ar"] and list(by_name(row["en"])) == list(by_name(row["ar"])) and row["id"] == row["record"]["id"]
             scores = (row["score"], row["rules"]["score"], *(flag["severity"] for flag in row["rules"]["flags"]))
         except (ValidationError, KeyError, TypeError, AttributeError, ValueError) as error:

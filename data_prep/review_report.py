@@ -125,7 +125,7 @@ def draw(settled: list[Settled], out: Path) -> None:
 def write(ledger: Ledger, out: Path) -> int:
     """Write the report of a ledger into the folder `out`, which appears when it is whole."""
     last = ledger.last()
-    settled = [settle(row, last.get(row.key, [])) for row in ledger.rows()]
+    settled = list({row.key: settle(row, last.get(row.key, [])) for row in ledger.rows()}.values())  # a row of two queues is one row
     found, corrections = figures(settled), examples(settled)
     with files.written_aside(out) as aside:
         files.write_json(aside / "report.json", found)

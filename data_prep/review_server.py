@@ -1,6 +1,6 @@
 """Start Label Studio on 127.0.0.1 for one build folder, with everything that calls home turned off, and know it again.
 
-BUILD/review/server.json (readable by its owner alone, below the build folder that git ignores) holds address, account, password and token, which are made
+BUILD/review/server.json (readable by its owner alone, in a folder that git ignores) holds address, account, password and token, which are made
 up at the first start. Secrets go to the server through its environment: everybody on a machine can read a command line. Label Studio silently takes the
 next port where its own is busy, so the port is looked at before, and what answers afterwards must know our token.
 """
@@ -96,6 +96,7 @@ def _prepare(folder: Path, port: int) -> Access:
     else:
         at = Access(url, secrets.token_hex(20), "admin@review.invalid", secrets.token_urlsafe(12))
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / ".gitignore").write_text("*\n")  # BUILD may be another folder than the one that the project's own .gitignore names
     aside = path.with_name(".server.json.part")
     aside.unlink(missing_ok=True)
     with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as out:

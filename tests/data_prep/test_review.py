@@ -205,7 +205,7 @@ def test_every_decision_is_folded_in_once(desk: Desk) -> None:
     assert sorted(whys[key] for key, row in expected.items() if row["state"] == "differ") != []
 
     for task, verdict in zip(desk.tasks(f"{TITLE}: adjudication"), ("Accept", "Reject", "Minor correction"), strict=True):
-        assert "reader 1:" in task["data"]["others"]
+        assert "Reader 1:" in task["data"]["others"]
         row = expected[task["data"]["key"]]
         machine = texts(row["task"])
         edits = edited(row["task"]) if verdict == "Minor correction" else {}
@@ -233,7 +233,7 @@ def test_every_decision_is_folded_in_once(desk: Desk) -> None:
 def test_what_is_wrong_is_said(desk: Desk, tmp_path: Path) -> None:
     """A port that somebody has, a server that refuses, another page in the project, a queue that is none; secrets are for their owner's eyes."""
     access = desk.build / "review" / "server.json"
-    assert access.stat().st_mode & 0o777 == 0o600
+    assert access.stat().st_mode & 0o777 == 0o600 and access.with_name(".gitignore").read_text() == "*\n"
     command = Path(f"/proc/{desk.server()}/cmdline").read_bytes().decode()
     assert desk.access["token"] not in command and desk.access["password"] not in command
     heard = [line.split()[1:4:2] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
@@ -247,6 +247,8 @@ def test_what_is_wrong_is_said(desk: Desk, tmp_path: Path) -> None:
     refused = review("pull", "--build", desk.build, LABEL_STUDIO_URL=desk.access["url"], LABEL_STUDIO_API_KEY="0" * 40)
     assert refused.code == 2 and "token is refused" in refused.said
     assert "LABEL_STUDIO_API_KEY is not" in review("pull", "--build", desk.build, LABEL_STUDIO_URL=desk.access["url"], LABEL_STUDIO_API_KEY="").said
+    there = review("pull", "--build", desk.build, LABEL_STUDIO_URL=desk.access["url"], LABEL_STUDIO_API_KEY=desk.access["token"])
+    assert there.code == 0 and "60 rows: " in there.said  # a team's own server is reached so
     desk.admin.ask("POST", "/api/projects", json={"title": "other", "label_config": '<View><Text name="t" value="$about"/></View>'})
     other = desk.push("--project", "other")
     assert other.code == 2 and "its labelling configuration is not the one" in other.said

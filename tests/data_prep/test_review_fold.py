@@ -122,6 +122,19 @@ def test_a_row_that_was_translated_anew(tmp_path: Path) -> None:
     assert folded((was, "accept"), (other, None)) == []
 
 
+def test_a_row_of_two_queues_counts_in_both(tmp_path: Path) -> None:
+    """Two recipes may translate the same question: it is read once, and what people decided is written beside each queue."""
+    of = row("a")
+    with Ledger(tmp_path / "ledger") as ledger:
+        for name in ("one", "two", "one"):
+            ledger.push(f"{name}.review.jsonl", [of._replace(queue=f"{name}.review.jsonl")])
+        ledger.keep([decision(of, 7, "accept", 90)])
+        found = [settle(row, ledger.last()[row.key]) for row in ledger.rows()]
+        ledger.push("two.review.jsonl", [])
+        assert [row.current for row in ledger.rows()] == [True, False]
+    assert write(found, tmp_path) == {tmp_path / "one.reviewed.jsonl": 1, tmp_path / "two.reviewed.jsonl": 1}
+
+
 def test_people_s_rows_are_read_before_the_machine_s(tmp_path: Path) -> None:
     """As `make data` reads them: the settled one in people's words, the rejected one not, the rest as it was; each that leaves is named."""
     rows = [row("a"), row("b"), row("c"), row("d")]
@@ -173,7 +186,7 @@ def test_the_page_shows_all_that_a_reader_needs() -> None:
     of.row["rules"]["flags"][0] |= {"field": "options.2"}
     shown = task(of.key, of.row)
     assert [one["title"] for one in shown["fields"]] == ["Question", "Option A, the right answer", "Option B"]
-    assert shown["fields"][2]["found"] == "error: x (English: 5)" and shown["fields"][0]["found"] == " "
+    assert shown["fields"][2]["found"] == "error: x (English: \u20685\u2069)" and shown["fields"][0]["found"] == " "
     assert "machine's score 62, rules' score 65" in shown["about"] and "HyperText" not in label_config(adjudication=True)
 
 
