@@ -130,7 +130,7 @@ test: setup ## the tests, about 20 minutes on 2 cores
 
 proof: setup ## the slow tests at full size: 10,000 rows against a failing endpoint, 20 kills, 340,000 bad rows, two processes that train, trackers
 	PROCESSES=2 $(MAIN) -m pytest tests/axolotl_configs/test_machines.py tests/axolotl_configs/test_trackers.py
-	FAULTY_ROWS=10000 KILLS=20 BAD_ROW_FILES=200 $(MAIN) -m pytest tests/data_prep/test_llm_run.py tests/data_prep/test_every_reader.py
+	FAULTY_ROWS=10000 KILLS=20 BAD_ROW_FILES=200 $(MAIN) -m pytest tests/data_prep/test_llm_run.py tests/data_prep/test_kill.py tests/data_prep/test_every_reader.py
 
 check: setup-main ## every configuration against Axolotl's schema and our rules, without a GPU
 	$(MAIN) -m axolotl_configs.check

@@ -1,8 +1,5 @@
 """Load the model that is to be scored: a folder or Hub id with transformers (eval/scorer.py), or whatever lm-eval has a name for."""
 
-import os
-from pathlib import Path
-
 import httpx
 import psutil
 import torch
@@ -20,8 +17,6 @@ from eval.scorer import Scorer
 def load_model(model: str, backend: str, more: str, batch_size: int, anyway: bool = False) -> LM:
     """The model behind lm-eval's interface. BadInput where it is not there, not to be had, gated, or too large for the memory (unless `anyway`)."""
     row = models.row(model)
-    if os.sep in model and not (Path(model) / "config.json").is_file() and (Path(model).exists() or model.startswith(("build/", "/", "."))):
-        raise BadInput(f"{model} holds no model (no config.json): run `make train`, or name a model with MODEL=")
     given = {"pretrained": model, **(row.loader() if row else {}), **simple_parse_args_string(more)}
     if row and backend == "hf" and not anyway and (room := memory_gb()) < row.memory_gb:
         raise BadInput(f"{model}: it needs {row.memory_gb} GB of memory ({row.parameters:g} billion parameters), and here are {room:.0f}; --anyway tries it")

@@ -10,6 +10,7 @@ With --report all models are put into one report, in the folder of the first.
 """
 
 import argparse
+import os
 import shlex
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import sys
 from pathlib import Path
 
 from data_prep.files import BadInput, read_json
+from eval.tasks.bimedix import write
 
 TEMPLATES = ("auto", "chat", "raw")
 
@@ -43,6 +45,16 @@ def questions_of(model: str, build: Path) -> Path:
             f"{model} was not trained here and {benchmark} is not there: make data RECIPE=benchmark prepares the questions, or name others with RECIPE=, --data"
         )
     return benchmark
+
+
+def check(model: str, data: Path, tasks: str) -> None:
+    """BadInput for what can be told without loading anything: a folder without a model, questions that nobody prepared."""
+    if os.sep in model and not (Path(model) / "config.json").is_file() and (Path(model).exists() or model.startswith(("build/", "/", "."))):
+        raise BadInput(f"{model} holds no model (no config.json): run `make train`, or name a model with MODEL=")
+    names = [name for name in write.expand(tasks.split(",")) if name in write.names()]
+    wanted = [data / "{}_{}.jsonl".format(*write.names()[name]) for name in names]
+    if wanted and len(names) == len(write.expand(tasks.split(","))) and not any(path.is_file() for path in wanted):
+        raise BadInput(f"{data} holds none of the questions of {tasks}: `make data` prepares them")
 
 
 def score(command: list[str]) -> str | None:
@@ -82,9 +94,10 @@ def main() -> None:
         out = folder_of(args.build, args.name or name_of(model), args.shots, args.template)
         try:
             data = args.data or questions_of(model, args.build)
+            check(model, data, args.tasks)
         except BadInput as error:
             print(f"error: {error}", file=sys.stderr)
-            failed[model] = "no questions"
+            failed[model] = "see above"
             continue
         words = ["--model", model, "--data", data, "--tasks", args.tasks, "--out", out, "--shots", args.shots, "--template", args.template]
         words += ["--backend", args.backend, "--model-args", args.model_args, "--batch-size", args.batch_size, *(["--limit", args.limit] if args.limit else [])]

@@ -34,29 +34,18 @@ TASKS = Path(__file__).parent / "tasks"
 OURS = write.names()
 
 
-def expand(names: list[str]) -> list[str]:
-    """Names of tasks and groups -> names of tasks, groups of ours taken apart. Other lm-eval tasks pass through."""
-    groups = write.groups()
-    found = []
-    for name in names:
-        found += expand(groups[name]) if name in groups else [name]
-    return list(dict.fromkeys(found))
-
-
 class Run:
     """One model under one set of settings, and the folder of its results."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args, self.out = args, args.out
         self.manager = TaskManager(include_path=str(TASKS), metadata={"data": str(args.data.resolve())})
-        tasks = expand(args.tasks.split(","))
+        tasks = write.expand(args.tasks.split(","))
         if unknown := [task for task in tasks if task not in OURS and task not in self.manager.all_tasks]:
             ours = ", ".join(write.groups())
             raise BadInput(f"there is no task {unknown[0]!r}: ours are {ours} and their members; `lm_eval ls tasks` lists lm-eval's")
         self.absent = [task for task in tasks if task in OURS and not self._questions(task).is_file()]
         self.tasks = [task for task in tasks if task not in self.absent]
-        if not self.tasks:
-            raise BadInput(f"{args.data} holds none of the questions of {args.tasks}: `make data` prepares them")
         self.failed: dict[str, str] = {}
         versions = {"lm_eval": lm_eval.__version__, "torch": torch.__version__, "transformers": transformers.__version__}
         self.settings = {"model": args.model, "backend": args.backend, "model_args": args.model_args, "shots": args.shots, "template": args.template}
@@ -160,7 +149,7 @@ def run(args: argparse.Namespace) -> dict:
             job.failed[task] = str(error).splitlines()[0]
             print(f"error: {task}: {job.failed[task]}", file=sys.stderr)
     if len(job.failed) == len(job.tasks):
-        raise BadInput(f"no task could be scored: {next(iter(job.failed.values()))}")
+        raise BadInput(f"no task could be scored: {next(iter(job.failed.values()), 'none of their questions are prepared')}")
     found = job.results()
     files.save(args.out / "results.json", files.json_text(found).encode())
     return found

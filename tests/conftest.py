@@ -1,5 +1,8 @@
 """What tests of several stages share: one short real training run, the way to start our commands, the two environments."""
 
+import contextlib
+import importlib
+import io
 import os
 import resource
 import shutil
@@ -41,6 +44,23 @@ def command(module: str, *arguments: object, python: Path | str = sys.executable
     less_room = limit if largest_file is not None else None
     run = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False, timeout=seconds, env=os.environ | OFFLINE, preexec_fn=less_room)
     return Ran(run.returncode, run.stdout + run.stderr)
+
+
+def here(module: str, *arguments: object) -> Ran:
+    """`python -m module arguments` in this process, which has imported what it needs: eight seconds less a command. For what starts and trains nothing."""
+    said, before = io.StringIO(), sys.argv
+    sys.argv = [module, *map(str, arguments)]
+    code: object = 0
+    try:
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            importlib.import_module(module).main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv = before
+    if isinstance(code, str):  # sys.exit's way to print a line
+        code, _ = 1, said.write(code)
+    return Ran(code or 0, said.getvalue())
 
 
 def free_port() -> int:

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from axolotl_configs.verify import verify
-from tests.conftest import TINY, Ran, Trained, command
+from tests.conftest import TINY, Ran, Trained, command, here
 
 LAYER = "model.layers.1"
 EXPERT = f"{LAYER}.block_sparse_moe.experts.3"
@@ -128,7 +128,7 @@ def test_swapped_halves_of_an_expert_are_found(trained: Trained, tmp_path: Path)
 
 def run_verify(trained: Trained, *more: object) -> Ran:
     """The command, on the folders of the configuration."""
-    return command("axolotl_configs.verify", "--config", TINY, "--build", trained.build, *more)
+    return here("axolotl_configs.verify", "--config", TINY, "--build", trained.build, *more)
 
 
 def differences(said: str) -> list[float]:
@@ -150,7 +150,7 @@ def test_the_command_fails_by_name(trained: Trained, tmp_path: Path, name: str) 
 
 def test_a_good_merge_passes(trained: Trained) -> None:
     """All 65 tensors are recomputed, and the merge in float32 gives the logits of base + adapter."""
-    ran = run_verify(trained)
+    ran = command("axolotl_configs.verify", "--config", TINY, "--build", trained.build)
     assert ran.code == 0, ran.said
     assert "tensors recomputed: 8 attention, 48 experts, 2 router, 2 saved, 5 untouched" in ran.said
     assert "merged: verified" in ran.said
@@ -200,7 +200,7 @@ def test_merge_leaves_nothing_half_written(trained: Trained) -> None:
 
 def test_merge_before_training_says_so(tmp_path: Path) -> None:
     """`merge` without an adapter: exit 2, what to run first, no folder."""
-    ran = command("axolotl_configs.merge", TINY, "--build", tmp_path)
+    ran = here("axolotl_configs.merge", TINY, "--build", tmp_path)
     assert ran.code == 2, ran.said
     assert "adapter_model.safetensors: run `make train` first" in ran.said
     assert not list(tmp_path.iterdir())
@@ -211,7 +211,7 @@ def test_a_base_that_is_not_there_is_named(trained: Trained, tmp_path: Path, mod
     """A misspelt --base: exit 2 and its name, no traceback, and the merged folder stays as it was."""
     before = (trained.merged / "model.safetensors").stat().st_mtime_ns
     which = [TINY] if module == "merge" else ["--config", TINY]
-    ran = command(f"axolotl_configs.{module}", *which, "--build", trained.build, "--base", tmp_path / "no-base")
+    ran = here(f"axolotl_configs.{module}", *which, "--build", trained.build, "--base", tmp_path / "no-base")
     assert ran.code == 2, ran.said
     assert "no-base" in ran.said
     assert "Traceback" not in ran.said

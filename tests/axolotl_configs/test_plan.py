@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from axolotl_configs import check, plan_memory
 from axolotl_configs import config as configs
 from axolotl_configs import plan as planning
-from tests.conftest import TINY, Trained, command
+from tests.conftest import TINY, Trained, command, here
 
 FOLDER = TINY.parent
 FULL = sorted(FOLDER.glob("bimedix_*.yaml"))
@@ -102,7 +102,7 @@ def test_a_run_that_cannot_fit_is_refused() -> None:
 )
 def test_what_cannot_be_planned_is_named(arguments: list[str], words: str) -> None:
     """One line, exit 2."""
-    ran = command("axolotl_configs.plan", FULL[0], *arguments)
+    ran = here("axolotl_configs.plan", FULL[0], *arguments)
     assert ran.code == 2 and f"{words}" in ran.said and "Traceback" not in ran.said
 
 

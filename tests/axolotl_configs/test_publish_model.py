@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import Trained, command
+from tests.conftest import Trained, command, here
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_what_must_not_be_published(folder: Path, monkeypatch: pytest.MonkeyPatc
         ([merged, "--repo", "your-name/tiny", "--upload"], "put your own name in place of your-name"),
         ([folder / "adapter", "--repo", "somebody/tiny"], "name the folder `merged` of a model that was trained here"),
     ):
-        ran = command("axolotl_configs.publish", *arguments)
+        ran = here("axolotl_configs.publish", *arguments)
         assert ran.code == 2 and words in ran.said and "Traceback" not in ran.said, ran.said
     told = (merged / "merge.json").read_text()
     (merged / "merge.json").write_text(re.sub(r'"adapter_sha256": "\w+"', '"adapter_sha256": "0"', told))

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from data_prep.files import BadInput
 from eval import backend, models
-from eval.score import TASKS, expand
+from eval.score import TASKS
 from eval.tasks.bimedix import write
 from tests.conftest import OFFLINE, ROOT, Trained, command
 
@@ -47,8 +47,8 @@ def test_our_groups_are_lm_evals() -> None:
     """`--tasks bimedix_bi` means the same through eval/run.py and through the `lm_eval` command."""
     known = TaskManager(include_path=str(TASKS)).all_tasks
     for group, members in write.groups().items():
-        assert {group, *members, *expand([group])} <= set(known)
-    assert len(expand(["bimedix_bi"])) == len(expand(["bimedix_bi_text"])) == 18 and len(expand(["bimedix_probes"])) == 9 * 3 + 9 * 5
+        assert {group, *members, *write.expand([group])} <= set(known)
+    assert len(write.expand(["bimedix_bi"])) == len(write.expand(["bimedix_bi_text"])) == 18 and len(write.expand(["bimedix_probes"])) == 9 * 3 + 9 * 5
 
 
 def test_lm_evals_own_check_passes() -> None:

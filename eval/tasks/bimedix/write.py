@@ -48,6 +48,14 @@ def groups() -> dict[str, list[str]]:
     return found
 
 
+def expand(asked: list[str]) -> list[str]:
+    """Names of tasks and groups -> names of tasks, groups of ours taken apart. Other lm-eval tasks pass through."""
+    found = []
+    for name in asked:
+        found += expand(groups()[name]) if name in groups() else [name]
+    return list(dict.fromkeys(found))
+
+
 def files() -> dict[str, str]:
     """File name -> content."""
     written = {}
