@@ -3,18 +3,16 @@
 Colours are those of Okabe and Ito, which people with any colour vision tell apart. matplotlib shapes and orders Arabic itself since 3.11.
 """
 
-import io
-
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from data_prep.figures import FORMS, GREY, INK, render
+from data_prep.figures import STYLE as HOUSE
 from eval.stats import Calibration, Estimate, mean
 
-FORMS = ("svg", "png")
 COLOURS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A800", "#555555"]
-INK, GREY = "#222222", "#666666"
 ENGLISH = {"en": "English", "ar": "Arabic"}
 ARABIC = {"en": "الإنجليزية", "ar": "العربية"}
 SETS = {
@@ -29,23 +27,8 @@ SETS = {
     "pubmedqa": ("PubMedQA", "PubMedQA"),
     "average": ("AVG", "المتوسط"),
 }
-STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, has Arabic
-    "font.size": 9,
-    "text.color": INK,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": GREY,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#E6E6E6",
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "svg.hashsalt": "bimedix",  # else ids are drawn at random
-}
+STYLE = HOUSE | {"font.size": 9}
+__all__ = ["FORMS", "draw", "render", "with_average"]
 Scores = dict[str, dict[str, Estimate]]  # system -> set -> accuracy
 
 
@@ -71,14 +54,6 @@ def draw(by_lang: dict[str, Scores], printed: dict[str, dict[str, dict[str, floa
         if calibrations:
             made["calibration"] = _calibration(calibrations, colours, below)
     return made
-
-
-def render(figure: Figure, form: str) -> bytes:
-    """The picture's bytes, without the date and the version of the tool."""
-    out = io.BytesIO()
-    with matplotlib.rc_context(matplotlib.rcParamsDefault | STYLE):
-        figure.savefig(out, format=form, dpi=150, metadata={"Date": None, "Creator": None} if form == "svg" else {"Software": None})
-    return out.getvalue()
 
 
 def _begin(title: str, says: str, width: float, height: float, panels: tuple[int, int], bottom: float = 0.42) -> tuple[Figure, np.ndarray]:

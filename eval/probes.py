@@ -21,7 +21,7 @@ from pathlib import Path
 from scipy.stats import binomtest
 
 from data_prep import files
-from data_prep.files import BadInput
+from data_prep.records import BadInput, Reject
 from eval.tasks.bimedix.write import BENCHMARKS, LANGS, ROTATIONS
 
 NAMES = {"order": "options in another order", "language": "English and Arabic", "digits": "Western and Arabic-Indic digits"}
@@ -66,7 +66,7 @@ def answers(folder: Path, task: str) -> dict[str, tuple[int | None, bool]]:
     found = {}
     if path.is_file():
         for number, sample in files.read_jsonl(path):
-            if isinstance(sample, files.Reject):
+            if isinstance(sample, Reject):
                 raise BadInput(f"{path}, line {number}: {sample.message}; score the task again")
             likelihoods = [float(likelihood) for likelihood, _ in sample["filtered_resps"]]
             best = max(likelihoods)

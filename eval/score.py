@@ -34,6 +34,11 @@ TASKS = Path(__file__).parent / "tasks"
 OURS = write.names()
 
 
+def members(of_group: dict) -> list[str]:
+    """The tasks of one of lm-eval's own groups (mmlu, ..), as lm-eval nests them."""
+    return [name for key, of in of_group.items() for name in (members(of) if isinstance(of, dict) else [key])]
+
+
 class Run:
     """One model under one set of settings, and the folder of its results."""
 
@@ -44,6 +49,9 @@ class Run:
         if unknown := [task for task in tasks if task not in OURS and task not in self.manager.all_tasks]:
             ours = ", ".join(write.groups())
             raise BadInput(f"there is no task {unknown[0]!r}: ours are {ours} and their members; `lm_eval ls tasks` lists lm-eval's")
+        tasks = [
+            name for task in tasks for name in ([task] if task in OURS or task in self.manager.all_subtasks else members(get_task_dict([task], self.manager)))
+        ]
         self.absent = [task for task in tasks if task in OURS and not self._questions(task).is_file()]
         self.tasks = [task for task in tasks if task not in self.absent]
         self.failed: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import openai
 import pytest
 
+from tests.conftest import OFFLINE, ROOT, Trained
 from tests.fastchat_templates.guarded import ANAEMIA, KEYS, Guarded
 
 ARABIC = [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "ما هو فقر الدم؟"}]}]
@@ -164,6 +166,25 @@ def test_lm_eval_scores(guarded: Guarded, tmp_path: Path) -> None:
             assert float(score[0]) == pytest.approx(float(wanted[0]), abs=1e-3) and str(score[1]) == str(wanted[1])
     assert said["completions"]["words"] == said["hf"]["words"]
     assert all(answer for ((answer,),) in said["chat"]["words"])
+
+
+def test_make_eval_scores_a_served_model(guarded: Guarded, trained: Trained, tmp_path: Path) -> None:
+    """`--backend local-completions`: the benchmark's own tasks through a server give the scores of the folder that it serves."""
+    served = f"model=tiny,base_url={guarded.url('api')}/v1/completions,tokenizer={guarded.model},num_concurrent=2"
+    common = ["--data", str(trained.questions), "--tasks", "bimedix_ar_anatomy,bimedix_en_medqa_text", "--limit", "3", "--build", str(tmp_path)]
+    for model, more in (("tiny", ["--backend", "local-completions", "--model-args", served, "--name", "served"]), (str(guarded.model), ["--name", "folder"])):
+        line = [sys.executable, "-m", "eval.run", "--model", model, *common, *more]
+        environment = os.environ | OFFLINE | {"OPENAI_API_KEY": KEYS[0]}
+        ran = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+    for task in ("bimedix_ar_anatomy", "bimedix_en_medqa_text"):
+        one, other = (
+            [json.loads(line) for line in (tmp_path / "eval" / name / "samples" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()]
+            for name in ("served", "folder")
+        )
+        assert [sample["arguments"] for sample in one] == [sample["arguments"] for sample in other] and len(one) == 3
+        for here, there in zip(one, other, strict=True):
+            assert [float(score) for score, _ in here["filtered_resps"]] == pytest.approx([float(score) for score, _ in there["filtered_resps"]], abs=1e-3)
 
 
 def test_curl_asks(guarded: Guarded) -> None:
