@@ -42,7 +42,7 @@ RECIPE_ROWS = $(MAIN) -m data_prep.generate $@ --recipe $(RECIPE) $(if $(DATA),-
 
 .DELETE_ON_ERROR:
 .PHONY: help setup setup-main setup-serve setup-review data translate chats review publish-data bench-data bench-llm train publish bench-merge bench-packing serve eval \
-	probes eval-chat bench-eval demo test proof check lint format clean
+	probes eval-chat bench-eval demo test test-review proof check lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -125,8 +125,14 @@ demo: setup ## the whole job, tiny: data, train, a chat turn in each language ov
 	$(MAIN) -m eval.run --model $(BUILD)/models/tiny/merged --tasks bimedix_bi,bimedix_seen --build $(BUILD)
 	$(MAIN) -m eval.report $(BUILD)/eval/tiny $(BUILD)/eval/tiny-base --seen-floor 90
 
-test: setup ## the tests, about 20 minutes on 2 cores
-	$(MAIN) -m pytest -n 2 --dist loadfile $(TEST_ARGS)
+# the two files that start Label Studio: who does not review need not install it
+WITH_STUDIO := tests/data_prep/test_review.py tests/data_prep/test_review_report.py
+
+test: setup ## the tests but for those of test-review, about 15 minutes on 2 cores
+	$(MAIN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(WITH_STUDIO:%=--ignore=%) $(TEST_ARGS)
+
+test-review: setup setup-review ## the tests of human review against a real Label Studio, about 3 minutes
+	$(MAIN) -m pytest $(WITH_STUDIO) $(TEST_ARGS)
 
 proof: setup ## the slow tests at full size: 10,000 rows against a failing endpoint, 20 kills, 340,000 bad rows, two processes that train, trackers
 	PROCESSES=2 $(MAIN) -m pytest tests/axolotl_configs/test_machines.py tests/axolotl_configs/test_trackers.py

@@ -23,7 +23,14 @@ SERVE_PYTHON = ROOT / ".venv-serve" / "bin" / "python"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
 
 
+# the first of two test processes trains the model that many tests share, while the other has a hundred seconds of files that need none
+ORDER = ("tests/axolotl_configs/test_guard.py", "tests/data_prep/", "tests/eval/", "tests/axolotl_configs/", "tests/fastchat_templates/")
 SIX_STEPS = ["--set", "max_steps=6", "--set", "save_steps=6", "--set", "warmup_steps=0", "--set", "logging_steps=1"]  # of axolotl_configs/tiny.yaml
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of the files; that of the tests in a file stays."""
+    items.sort(key=lambda item: next((place for place, start in enumerate(ORDER) if item.nodeid.startswith(start)), len(ORDER)))
 
 
 @dataclass
