@@ -9,6 +9,7 @@ killed goes on with the next task. results.json, in lm-eval's words, is written 
 import argparse
 import hashlib
 import json
+import logging
 import os
 import sys
 import time
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     parser.add_argument("--command", default="", help="what the user typed, for the record")
     args = parser.parse_args()
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)  # two lines of advice for each task otherwise
     try:
         found = run(args)
     except BadInput as error:
