@@ -8,7 +8,6 @@ the model is in neither.
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -47,7 +46,7 @@ def bench(args: argparse.Namespace) -> dict:
             began = time.perf_counter()
             made = job.score(task)
             scored = time.perf_counter() - began
-            samples = [json.loads(line) for line in (job.out / "samples" / f"{task}.jsonl").read_text(encoding="utf-8").splitlines()]
+            samples = [sample for _, sample in files.read_jsonl(job.out / "samples" / f"{task}.jsonl")]
             rows = [lm.tok_encode(sample["arguments"][0][0]) for sample in samples]
             found[task] = {"questions": made["n-samples"]["effective"], "tokens": sum(map(len, rows)), "scoring": scored}
             found[task]["plain"] = plain(lm.model, rows, args.batch_size)

@@ -31,12 +31,15 @@ class Scorer(HFLM):
         if getattr(self.tokenizer, "is_fast", False) and self.backend == "causal":
             pairs = [tuple(request.args) for request in requests]
             texts = list(dict.fromkeys(text for context, more in pairs if context == context.rstrip() != "" for text in (context, context + more)))
-            special = {} if self.add_bos_token is None else {"add_special_tokens": self.add_bos_token}
-            bos = self.tokenizer.decode(self.prefix_token_id)
+            fast, bos = self.tokenizer.backend_tokenizer, self.tokenizer.decode(self.prefix_token_id)
+            fast.no_padding()
+            fast.no_truncation()
             for begins in (True, False):  # a chat template has written the first token already
                 some = [text for text in texts if has_bos_prefix(text, bos) == begins]
-                found = self.tokenizer(some, **(special | ({"add_special_tokens": False} if begins else {}))).input_ids if some else []
-                self._encoded.update(zip(some, found, strict=True))
+                special = False if begins else self.add_bos_token is not False
+                self._encoded.update(
+                    (text, encoding.ids) for text, encoding in zip(some, fast.encode_batch_fast(some, add_special_tokens=special), strict=True)
+                )
         try:
             return super().loglikelihood(requests, disable_tqdm)
         finally:
@@ -59,11 +62,12 @@ class Scorer(HFLM):
         if self.backend != "causal" or not isinstance(size, int):
             return super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
         readings: dict[tuple[int, ...], list[int]] = {}  # what the model reads -> the requests that it answers
+        most = self.max_length + 1  # looked up in the configuration each time
         for number, ((context, _), before, after) in enumerate(requests):
             whole = before + after
-            if len(whole) > self.max_length + 1:
+            if len(whole) > most:
                 self.cut.add(context)
-            readings.setdefault(tuple(whole[-(self.max_length + 1) :][:-1]), []).append(number)
+            readings.setdefault(tuple(whole[-most:][:-1]), []).append(number)
         found: list[tuple[float, bool]] = [None] * len(requests)
         with tqdm(total=len(requests), desc="scoring", unit=" options", disable=True if disable_tqdm or self.rank else None) as bar:
             for batch in _batches(readings, size):
@@ -82,13 +86,28 @@ class Scorer(HFLM):
         column = {place: index for index, place in enumerate(places)} if self._keeps else range(longest)
         more = {"logits_to_keep": torch.tensor(places, device=self.device)} if self._keeps else {}
         logits = self.model(ids, use_cache=False, **more).logits
-        for row, (tokens, last) in enumerate(zip(batch, needed, strict=True)):
-            said = logits[row, [column[place] for place in range(len(tokens) - last, len(tokens))]].log_softmax(-1, dtype=torch.float32)
-            likeliest = said.argmax(-1)
-            for number in readings[tokens]:
-                after = torch.tensor(requests[number][2], device=self.device)
-                likelihood = said[-len(after) :].gather(-1, after.unsqueeze(-1)).sum()
-                yield number, (likelihood.item(), bool((likeliest[-len(after) :] == after).all()))
+        read = [(row, column[place]) for row, (tokens, last) in enumerate(zip(batch, needed, strict=True)) for place in range(len(tokens) - last, len(tokens))]
+        rows, columns = torch.tensor(read, device=self.device).T
+        said = logits[rows, columns].log_softmax(-1, dtype=torch.float32)
+        ends, end = [], 0
+        for last in needed:
+            end += last
+            ends.append(end)
+        asked = [
+            (number, end - len(requests[number][2]) + step, token)
+            for tokens, end in zip(batch, ends, strict=True)
+            for number in readings[tokens]
+            for step, token in enumerate(requests[number][2])
+        ]
+        numbers, places, tokens = zip(*asked, strict=True)
+        likelihoods = said[list(places), list(tokens)].tolist()
+        likeliest = said.argmax(-1).tolist()
+        sums, greedy = dict.fromkeys(numbers, 0.0), dict.fromkeys(numbers, True)
+        for number, place, token, likelihood in zip(numbers, places, tokens, likelihoods, strict=True):
+            sums[number] += likelihood
+            greedy[number] &= likeliest[place] == token
+        for number in sums:
+            yield number, (sums[number], greedy[number])
 
 
 def _batches(readings: dict, size: int) -> Iterator[list[tuple[int, ...]]]:

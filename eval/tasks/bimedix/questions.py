@@ -3,6 +3,7 @@
 lm-eval loads this file by its path, from any working directory: it imports nothing of ours.
 """
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -29,13 +30,15 @@ def load(benchmark: str, lang: str, data: str | None = None, form: str | None = 
     path = folder / f"{benchmark}_{lang}.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f'{path} is missing: `make data` prepares the questions; name their folder with --metadata \'{{"data": ".."}}\'')
-    found = {"test": path, "dev": path.with_stem(f"{path.stem}_dev")}
+    change = probe(form) if form else None
+    test, dev = _rows(path), _rows(path.with_stem(f"{path.stem}_dev"))
+    test = [row for row in map(change, test) if row] if change else test
     # an empty `dev` where there are no examples: zero-shot needs none, and few-shot stops instead of showing test questions with their answers
-    splits = {split: datasets.Dataset.from_json(str(file)) if file.is_file() else datasets.Dataset.from_list([]) for split, file in found.items()}
-    if form is not None:
-        change = probe(form)
-        splits["test"] = datasets.Dataset.from_list([row for row in map(change, splits["test"].to_list()) if row], features=splits["test"].features)
-    return splits
+    return {"test": datasets.Dataset.from_list(test), "dev": datasets.Dataset.from_list(dev)}
+
+
+def _rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()] if path.is_file() else []
 
 
 def probe(form: str) -> Callable[[dict], dict | None]:
