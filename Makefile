@@ -134,8 +134,9 @@ test: setup ## the tests but for those of test-review, about 15 minutes on 2 cor
 test-review: setup setup-review ## the tests of human review against a real Label Studio, about 3 minutes
 	$(MAIN) -m pytest $(WITH_STUDIO) $(TEST_ARGS)
 
-proof: setup ## the slow tests at full size: 10,000 rows against a failing endpoint, 20 kills, 340,000 bad rows, two processes that train, trackers
+proof: setup ## the slow tests at full size: 10,000 rows against a failing endpoint, 20 kills, 340,000 bad rows, two processes that train, trackers, all scores twice
 	PROCESSES=2 $(MAIN) -m pytest tests/axolotl_configs/test_machines.py tests/axolotl_configs/test_trackers.py
+	QUESTIONS=5000 $(MAIN) -m pytest tests/eval/test_score.py
 	FAULTY_ROWS=10000 KILLS=20 BAD_ROW_FILES=200 $(MAIN) -m pytest tests/data_prep/test_llm_run.py tests/data_prep/test_kill.py tests/data_prep/test_every_reader.py
 
 check: setup-main ## every configuration against Axolotl's schema and our rules, without a GPU
