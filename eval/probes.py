@@ -59,9 +59,9 @@ class Probe:
         return found
 
 
-def answers(folder: Path, task: str) -> dict[str, tuple[int | None, bool]]:
+def answers(folder: Path, task: str, turned: int = 0) -> dict[str, tuple[int | None, bool]]:
     """Question -> (the likeliest option, right or not) of a scored task; empty where it was not scored. An option that is as likely as another, or no
-    number, is no choice."""
+    number, is no choice. Options that were rotated by `turned` places are named by their places in the unrotated question."""
     path = folder / "samples" / f"{task}.jsonl"
     found = {}
     if path.is_file():
@@ -71,13 +71,9 @@ def answers(folder: Path, task: str) -> dict[str, tuple[int | None, bool]]:
             likelihoods = [float(likelihood) for likelihood, _ in sample["filtered_resps"]]
             best = max(likelihoods)
             option = likelihoods.index(best) if likelihoods.count(best) == 1 else None
-            found[sample["doc"]["origin_id"]] = (option, option == sample["doc"]["answer"])
+            right = option == sample["doc"]["answer"]
+            found[sample["doc"]["origin_id"]] = (None if option is None else (option + turned) % len(likelihoods), right)
     return found
-
-
-def turned_back(found: dict[str, tuple[int | None, bool]], by: int, options: dict[str, int]) -> dict[str, tuple[int | None, bool]]:
-    """Choices among rotated options as choices among the unrotated ones."""
-    return {name: (None if option is None else (option + by) % options[name], right) for name, (option, right) in found.items()}
 
 
 def probes(folder: Path) -> dict[str, dict[str, Probe]]:
@@ -86,19 +82,12 @@ def probes(folder: Path) -> dict[str, dict[str, Probe]]:
     for benchmark in BENCHMARKS:
         plain = {lang: answers(folder, f"bimedix_{lang}_{benchmark}") for lang in LANGS}
         for lang in LANGS:
-            options = _options(folder, f"bimedix_{lang}_{benchmark}")
-            forms = [plain[lang]]
-            forms += [turned_back(answers(folder, f"bimedix_{lang}_{benchmark}_{form}"), by, options) for by, form in enumerate(ROTATIONS, start=1)]
+            forms = [plain[lang], *(answers(folder, f"bimedix_{lang}_{benchmark}_{form}", by) for by, form in enumerate(ROTATIONS, start=1))]
             _collect(found["order"], f"{benchmark}_{lang}", [name for name in forms[0] if name in forms[1]], forms)
         _collect(found["language"], benchmark, [name for name in plain["en"] if name in plain["ar"]], [plain["en"], plain["ar"]])
         digits = [answers(folder, f"bimedix_ar_{benchmark}_{form}") for form in ("western", "indic")]
         _collect(found["digits"], benchmark, [name for name in digits[0] if name in digits[1]], digits)
     return found
-
-
-def _options(folder: Path, task: str) -> dict[str, int]:
-    path = folder / "samples" / f"{task}.jsonl"
-    return {row["doc"]["origin_id"]: len(row["doc"]["options"]) for _, row in files.read_jsonl(path)} if path.is_file() else {}
 
 
 def _collect(found: dict[str, Probe], name: str, questions: list[str], forms: list[dict]) -> None:

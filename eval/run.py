@@ -51,9 +51,8 @@ def check(model: str, data: Path, tasks: str) -> None:
     """BadInput for what can be told without loading anything: a folder without a model, questions that nobody prepared."""
     if os.sep in model and not (Path(model) / "config.json").is_file() and (Path(model).exists() or model.startswith(("build/", "/", "."))):
         raise BadInput(f"{model} holds no model (no config.json): run `make train`, or name a model with MODEL=")
-    names = [name for name in write.expand(tasks.split(",")) if name in write.names()]
-    wanted = [data / "{}_{}.jsonl".format(*write.names()[name]) for name in names]
-    if wanted and len(names) == len(write.expand(tasks.split(","))) and not any(path.is_file() for path in wanted):
+    names, ours = write.expand(tasks.split(",")), write.names()
+    if all(name in ours and not (data / "{}_{}.jsonl".format(*ours[name])).is_file() for name in names):
         raise BadInput(f"{data} holds none of the questions of {tasks}: `make data` prepares them")
 
 

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 from functools import cached_property
@@ -138,7 +139,7 @@ class Run:
         done = {task: made for task, made in done.items() if made}
         found = {"name": self.args.name or self.out.name, "model": self.args.model, "data": str(self.args.data), "backend": self.args.backend}
         found |= {"chat_template": next(iter(done.values()))["chat_template"], "shots": self.args.shots, "limit": self.args.limit}
-        found |= {"command": self.args.command, "absent": self.absent, "failed": self.failed, "git_commit": git_commit()}
+        found |= {"command": shlex.split(self.args.command), "absent": self.absent, "failed": self.failed, "git_commit": git_commit()}
         found |= {"versions": self.settings["versions"], "seconds": round(sum(made["seconds"] for made in done.values()), 1)}
         for name in ("results", "configs", "n-samples", "n-shot"):
             found[name] = {task: made[name] for task, made in done.items()}

@@ -82,6 +82,7 @@ def test_what_the_model_reads(results: dict, trained: Trained) -> None:
     assert [continuation for _, continuation in said] == [" أ", " ب", " ج", " د"]
     assert {context for context, _ in said} == {f"<s>[INST] {row['prompt']} [/INST] {row['lead']}"}
     assert results["chat_template"] is True and results["limit"] == 4
+    assert results["command"][:4] == ["python", "-m", "eval.run", "--model"]
     assert results["model"] == str(trained.merged) and results["data"] == str(trained.questions)
     assert set(results["results"]) == set(SCORED.split(",")) and results["absent"] == []
     assert {"lm_eval", "torch"} <= set(results["versions"])
