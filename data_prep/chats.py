@@ -28,8 +28,8 @@ from data_prep import llm_run, prompts
 from data_prep.answers import Percent
 from data_prep.chat_rules import check
 from data_prep.llm import Ask
-from data_prep.llm_options import within
 from data_prep.llm_run import Job, Outcome, Planned
+from data_prep.ranges import within
 from data_prep.records import MultipleChoice, Record, Reject, as_row
 from data_prep.wording import Lang
 

@@ -4,25 +4,12 @@ import argparse
 import asyncio
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 from data_prep import llm
 from data_prep.records import BadInput
 
 WAYS = ("concurrency", "timeout", "attempts", "wait", "price_in", "price_out", "budget_usd", "body")
-
-
-def within(kind: type, least: float, most: float) -> Callable[[str], float]:
-    """The type of an option that is a number from `least` to `most`."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not from {least} to {most}")
-        return value
-
-    return number
 
 
 def _body(text: str) -> dict:

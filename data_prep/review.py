@@ -17,10 +17,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 
 from data_prep import files, review_fold, review_page, review_queue, review_server
+from data_prep.ranges import within
 from data_prep.records import BadInput
 from data_prep.review_ledger import Ledger
 
@@ -150,18 +150,6 @@ def serve(args: argparse.Namespace) -> int:
             review_server.stop(process)
 
 
-def _within(kind: type, least: float, most: float) -> Callable[[str], float]:
-    """The type of an option that is a number from `least` to `most`; that of data_prep/llm_options.py needs the endpoint's client, which is not here."""
-
-    def number(text: str) -> float:
-        value = kind(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not from {least} to {most}")
-        return value
-
-    return number
-
-
 def options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=COMMANDS, help="page: print the labelling configuration")
@@ -169,11 +157,11 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--queue", type=Path, action="append", help="a .review.jsonl file to push, may be repeated (all of BUILD/generated)")
     parser.add_argument("--project", default=TITLE, help="title of the project (%(default)s)")
     parser.add_argument(
-        "--shared", type=_within(float, 0, 1), default=SHARED, help="share of the rows that two people read, set when a row is new (%(default)s)"
+        "--shared", type=within(float, 0, 1), default=SHARED, help="share of the rows that two people read, set when a row is new (%(default)s)"
     )
     parser.add_argument("--seed", type=int, default=SEED, help="of that share (%(default)s)")
-    parser.add_argument("--port", type=_within(int, 1, 65535), default=review_server.PORT, help="of Label Studio on 127.0.0.1 (%(default)s)")
-    parser.add_argument("--page-size", type=_within(int, 1, 1000), default=PAGE, help="tasks that pull fetches at once (%(default)s)")
+    parser.add_argument("--port", type=within(int, 1, 65535), default=review_server.PORT, help="of Label Studio on 127.0.0.1 (%(default)s)")
+    parser.add_argument("--page-size", type=within(int, 1, 1000), default=PAGE, help="tasks that pull fetches at once (%(default)s)")
     parser.add_argument("--offline", action="store_true", help="pull: fold what the ledger holds, ask no server")
     return parser
 

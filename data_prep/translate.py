@@ -29,10 +29,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, create_model
 from data_prep import llm_run, prompts, quality_check, translate_examples
 from data_prep.answers import Percent
 from data_prep.llm import Ask
-from data_prep.llm_options import within
 from data_prep.llm_run import Job, Outcome, Planned
 from data_prep.quality_check import LINE, Checked, check
 from data_prep.quality_file import Repeats
+from data_prep.ranges import within
 from data_prep.records import BadInput, Record, Reject, as_row
 from data_prep.texts import drawn, in_arabic, nested, texts
 from data_prep.translate_examples import Examples
