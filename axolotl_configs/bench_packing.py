@@ -2,10 +2,11 @@
 
     make data RECIPE=local DATA=../shared/data && python -m axolotl_configs.bench_packing axolotl_configs/local.yaml
 
-Axolotl's own trainer runs the configuration six times in turns, packed and in two ways not, for a few steps each; all ways see about the same
-number of real tokens. Unpacked means rows of a shuffled batch padded to the longest, and once more with rows of like length together
-(`group_by_length`). The first logging step of each run is left out: it warms up. Status 1 when packed batches have more than 3% padding, or
-packed training is less than twice as fast as unpacked.
+Axolotl's own trainer runs the configuration nine times in turns, packed and in two ways not, for a few steps each. Only the packing differs:
+a step of each way is one pass over about as many rows. Unpacked means rows of a shuffled batch padded to the longest, and once more with rows of
+like length together (`group_by_length`); `--rows N` gathers their step from batches of N rows, which have less padding. The first logging step of
+each run is left out: it warms up. Status 1 when packed batches have more than 3% padding, or packed training is less than twice as fast as
+unpacked.
 """
 
 import argparse
@@ -27,7 +28,7 @@ WAYS = {
     "unpacked": {"sample_packing": False, "pad_to_sequence_len": False, "group_by_length": False},
     "unpacked, by length": {"sample_packing": False, "pad_to_sequence_len": False, "group_by_length": True},
 }
-ORDER = ["packed", "unpacked", "unpacked, by length", "packed", "unpacked", "unpacked, by length"]
+TURNS = 3
 
 
 def run(settings: dict, folder: Path) -> tuple[int, int, float]:
@@ -49,8 +50,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path, nargs="?", default=Path("axolotl_configs/local.yaml"), help="a packed configuration for the CPU (%(default)s)")
     parser.add_argument("--build", type=Path, default=Path("build"), help="folder of all outputs (%(default)s)")
-    parser.add_argument("--steps", type=int, default=24, help="of each packed run; unpacked ones take as many as hold the same tokens (%(default)s)")
-    parser.add_argument("--rows", type=int, default=8, help="micro batch of the unpacked runs (%(default)s)")
+    parser.add_argument("--steps", type=int, default=24, help="of each run (%(default)s)")
+    parser.add_argument("--rows", type=int, help="micro batch of the unpacked runs (as many as a packed step holds)")
     args = parser.parse_args()
     work = args.build / "bench" / "packing"
     try:
@@ -58,13 +59,13 @@ def main() -> None:
         settings = prepare(settings, configs.model_folder(args.config, args.build))
         counts = json.loads((Path(settings["datasets"][0]["path"]).parent / "manifest.json").read_text(encoding="utf-8"))["files"]
         fitted = next(iter(counts.values()))
-        tokens = settings["micro_batch_size"] * settings["sequence_len"] * args.steps
+        step = round(settings["micro_batch_size"] * settings["sequence_len"] / (fitted["tokens"] / fitted["rows_out"]))  # rows
+        rows = args.rows or step
+        padded = {"micro_batch_size": rows, "gradient_accumulation_steps": max(1, round(step / rows))}
+        length = {"max_steps": args.steps, "logging_steps": max(1, args.steps // 6), "num_epochs": 100}
         found: dict[str, list[tuple[int, int, float]]] = {}
-        for way in ORDER:
-            steps = args.steps if way == "packed" else round(tokens / (fitted["tokens"] / fitted["rows_out"]) / args.rows)
-            batch = {} if way == "packed" else {"micro_batch_size": args.rows}
-            changes = WAYS[way] | batch | {"max_steps": steps, "logging_steps": max(1, steps // 6), "num_epochs": 100}
-            found.setdefault(way, []).append(run(settings | changes, work / "run"))
+        for way in [*WAYS] * TURNS:
+            found.setdefault(way, []).append(run(settings | WAYS[way] | ({} if way == "packed" else padded) | length, work / "run"))
     except (BadInput, OSError, subprocess.CalledProcessError) as error:
         print(f"error: {error}; the end of {work / 'run' / 'log'} may say more", file=sys.stderr)
         sys.exit(2)

@@ -69,7 +69,7 @@ def test_bytes_are_those_of_the_tiny_run(trained: Trained) -> None:
     }
     for term, bytes_ in measured.items():
         assert memory[term] == pytest.approx(bytes_, rel=0.15), term
-    assert memory["float32 copy"] + memory["optimiser states (adamw_torch)"] == pytest.approx(states, rel=0.15)
+    assert memory["float32 copy"] + memory["optimiser states (adamw_torch_fused)"] == pytest.approx(states, rel=0.15)
     assert found["checkpoint"] == pytest.approx(sum(path.stat().st_size for path in run.rglob("*") if path.is_file()), rel=0.15)
 
 
