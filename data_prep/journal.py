@@ -5,18 +5,14 @@ a run is killed. A row's outcome is found by the hash of the row and of all that
 a transaction of its own: a killed process loses nothing that was written; a power cut may lose the last few seconds (WAL, synchronous=NORMAL).
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from data_prep.records import BadInput
+from data_prep.store import Store
 
-VERSION = 1
 FAILED = "failed"  # the outcome of rows that got no answer of use
 _SCHEMA = """
 CREATE TABLE answers (key BLOB PRIMARY KEY, content TEXT, finish TEXT NOT NULL, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL);
@@ -67,46 +63,19 @@ def key_of(value: object) -> bytes:
     return hashlib.sha256(canonical(value)).digest()[:16]
 
 
-class Journal:
+class Journal(Store):
     """One file, one process at a time; without a path one in memory. Raises BadInput where it is in use, is no journal, or cannot be written."""
 
+    what, schema, version, synchronous = "journal", _SCHEMA, 1, "NORMAL"
+    in_use = "another run is using this journal; wait for its end, or name another with --journal"
+    elsewhere = "name another place with --journal"
+    other_version = "name another with --journal"
+    broken = "make room, or name another with --journal"
+
     def __init__(self, path: Path | None) -> None:
-        self.path, self._lock = path, None
-        try:
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._lock = path.with_name(f"{path.name}.lock").open("w")
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(f"{path}: another run is using this journal; wait for its end, or name another with --journal") from error
-        except OSError as error:
-            raise BadInput(f"{path}: cannot be written ({error.strerror}); name another place with --journal") from error
+        super().__init__(path)
         with self._faults():
-            self._db = sqlite3.connect(path or ":memory:", isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=NORMAL")
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
-            elif found != VERSION:
-                raise BadInput(f"{path}: not a journal of this version ({found} where {VERSION} is needed); name another with --journal")
             self.totals = Totals(*self._db.execute("SELECT * FROM totals").fetchone())
-
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
-        if self._lock is not None:
-            self._lock.close()
-
-    @contextlib.contextmanager
-    def _faults(self) -> Iterator[None]:
-        """What SQLite cannot do, as a BadInput."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise BadInput(f"{self.path}: the journal cannot be used ({error}); make room, or name another with --journal") from error
 
     def answer(self, key: bytes) -> Answer | None:
         """The answer to a request, where there is one."""
@@ -118,12 +87,10 @@ class Journal:
         """Write down an answer and what it cost; `characters` are those of the request. An earlier answer to the same request gives way."""
         more = Totals(1, answer.prompt_tokens, answer.completion_tokens, characters, len(answer.content or ""), usd)
         totals = Totals(*(old + new for old, new in zip(self.totals, more, strict=True)))
-        with self._faults():
-            self._db.execute("BEGIN")
+        with self._whole():
             self._db.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", (key, *answer))
             self._db.execute("DELETE FROM batched WHERE key = ?", (key,))
             self._db.execute(f"UPDATE totals SET {', '.join(f'{name} = ?' for name in Totals._fields)}", totals)
-            self._db.execute("COMMIT")
         self.totals = totals
 
     def outcome(self, key: bytes) -> Outcome | None:
@@ -145,10 +112,8 @@ class Journal:
 
     def batch(self, requests: Iterable[tuple[bytes, int]]) -> None:
         """Remember that these requests, key and characters, stand in batch files."""
-        with self._faults():
-            self._db.execute("BEGIN")
+        with self._whole():
             self._db.executemany("INSERT OR IGNORE INTO batched VALUES (?, ?)", requests)
-            self._db.execute("COMMIT")
 
     def batched(self, key: bytes) -> int | None:
         """The characters of a request that stands in a batch file and has no answer yet; None where it does not."""

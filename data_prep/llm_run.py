@@ -236,9 +236,14 @@ def run(job: Job, args: object) -> int:
 
 
 def main(job: Job, args: object) -> int:
-    """A step's command: 0 when every row has an outcome, 2 for what the user can mend, 3 when it stopped early, 130 on a second Ctrl-C."""
+    """A step's command; returns what `exit_status` does."""
+    return exit_status(lambda: run(job, args))
+
+
+def exit_status(work: Callable[[], int]) -> int:
+    """Run what asks a model: 0 when every row has an outcome, 2 for what the user can mend, 3 when it stopped early, 130 on a second Ctrl-C."""
     try:
-        return run(job, args)
+        return work()
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -6,19 +6,14 @@ and a changed decision stands beside the one before. Each page of decisions is o
 reads all of them again. Nothing is ever taken out.
 """
 
-import contextlib
-import fcntl
 import hashlib
 import json
-import sqlite3
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from data_prep.journal import canonical
-from data_prep.records import BadInput
+from data_prep.store import Store
 
-VERSION = 1
 _SCHEMA = """
 CREATE TABLE rows (key TEXT NOT NULL, id TEXT NOT NULL, queue TEXT NOT NULL, readers INTEGER NOT NULL, weight REAL NOT NULL, current INTEGER NOT NULL,
     row TEXT NOT NULL, PRIMARY KEY (key, queue));
@@ -56,55 +51,14 @@ def key_of(row: dict) -> str:
     return f"{row['id']}#{hashlib.sha256(canonical([row['en'], row['ar']])).hexdigest()[:16]}"
 
 
-class Ledger:
+class Ledger(Store):
     """One file, one process at a time. Raises BadInput where it is in use, is no ledger, or cannot be written."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = path.with_name(f"{path.name}.lock").open("w")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BadInput(f"{path}: another push or pull is using it; wait for its end") from error
-        except OSError as error:
-            raise BadInput(f"{path}: cannot be written ({error.strerror}); name another folder with --build") from error
-        with self._faults():
-            self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
-            if found == 0 and not self._db.execute("SELECT 1 FROM sqlite_master").fetchone():
-                self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT;")
-            elif found != VERSION:
-                raise BadInput(f"{path}: not a ledger of this version ({found} where {VERSION} is needed); move it away, then push and pull again")
-
-    def __enter__(self) -> "Ledger":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._db.close()
-        self._lock.close()
-
-    @contextlib.contextmanager
-    def _faults(self) -> Iterator[None]:
-        """What SQLite cannot do, as a BadInput."""
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise BadInput(f"{self.path}: the ledger cannot be used ({error}); make room, or restore it from a copy") from error
-
-    @contextlib.contextmanager
-    def _whole(self) -> Iterator[None]:
-        """All of the block or nothing of it."""
-        with self._faults():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
+    what, schema, version, synchronous = "ledger", _SCHEMA, 1, "FULL"
+    in_use = "another push or pull is using it; wait for its end"
+    elsewhere = "name another folder with --build"
+    other_version = "move it away, then push and pull again"
+    broken = "make room, or restore it from a copy"
 
     def push(self, queue: str, rows: Iterable[Row]) -> None:
         """Write down all rows of a queue; its earlier rows that are not among them are no longer current. Readers and weight of a known row stay."""

@@ -128,16 +128,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when all is done, 2 for what the user can mend, 3 when it stopped early, 130 on a second Ctrl-C."""
+    """Returns what `llm_run.exit_status` does."""
     args = _parser().parse_args(arguments)
-    try:
-        return args.do(args)
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted: what was answered before is in the journal; run the same command again to go on", file=sys.stderr)
-        return 130
+    return llm_run.exit_status(lambda: args.do(args))
 
 
 if __name__ == "__main__":

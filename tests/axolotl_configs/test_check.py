@@ -13,7 +13,7 @@ import pytest
 from axolotl_configs import check
 from axolotl_configs import config as configs
 from tests.axolotl_configs.faulty import CASES, FULL, NO_TEMPLATE, TEMPLATE, ZERO_3
-from tests.conftest import ROOT, TINY, command
+from tests.conftest import ROOT, TINY, command, here
 
 FOLDER = TINY.parent
 COMMITTED = sorted(FOLDER.glob("*.yaml"))
@@ -108,7 +108,7 @@ def test_bad_files_fail_by_name(tmp_path: Path) -> None:
     }
     for name, content in files.items():
         (tmp_path / name).write_text(content, encoding="utf-8")
-    ran = command("axolotl_configs.check", TINY, *(tmp_path / name for name in [*files, "nowhere.yaml"]))
+    ran = here("axolotl_configs.check", TINY, *(tmp_path / name for name in [*files, "nowhere.yaml"]))
     assert ran.code == 1
     assert "Traceback" not in ran.said
     assert f"{TINY}: ok" in ran.said

@@ -15,7 +15,7 @@ from axolotl_configs import layerwise, nf4, shards
 from axolotl_configs import merge as merging
 from axolotl_configs.shards import Tensors
 from axolotl_configs.verify import PROMPTS, verify
-from tests.conftest import TINY, Trained, command
+from tests.conftest import TINY, Trained, here
 
 ROUNDED = {"load_in_4bit": True, "quantize_moe_experts": True, "bf16": False}
 
@@ -113,7 +113,7 @@ def test_the_experts_of_the_nf4_base_are_bitsandbytes(trained: Trained) -> None:
 def test_the_nf4_merge_by_command(trained: Trained, tmp_path: Path) -> None:
     """It passes verify, which tells both distances from the trained model: into nf4 the merge is exact, into the published base it is not."""
     out = tmp_path / "merged"
-    ran = command("axolotl_configs.merge", TINY, "--build", trained.build, "--into", "nf4", "--out", out)
+    ran = here("axolotl_configs.merge", TINY, "--build", trained.build, "--into", "nf4", "--out", out)
     assert ran.code == 0 and "into the nf4 base" in ran.said, ran.said
     measured, faults = verify(trained.base, trained.adapter, out, torch.bfloat16)
     assert faults == []

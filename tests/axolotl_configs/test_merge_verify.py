@@ -162,7 +162,7 @@ def test_a_good_merge_passes(trained: Trained) -> None:
 def test_a_merge_written_in_float32_has_the_same_logits(trained: Trained, tmp_path: Path) -> None:
     """The files themselves, not only the merge in memory; and a wrong --dtype is told, not rounded away."""
     out = tmp_path / "deep" / "float32"
-    ran = command("axolotl_configs.merge", TINY, "--build", trained.build, "--dtype", "float32", "--out", out)
+    ran = here("axolotl_configs.merge", TINY, "--build", trained.build, "--dtype", "float32", "--out", out)
     assert ran.code == 0, ran.said
     assert [path.name for path in out.parent.iterdir()] == ["float32"]
     ran = run_verify(trained, "--merged", out, "--dtype", "float32")

@@ -27,8 +27,8 @@ def folder(trained: Trained, tmp_path: Path) -> Path:
 
 def test_the_card_and_its_snippet(trained: Trained, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
     """Front matter, notices in both languages, hyper-parameters, rows, scores, figures; the code in it gives an answer."""
-    assert command("axolotl_configs.curves", folder).code == 0
-    ran = command("axolotl_configs.card", folder)
+    assert here("axolotl_configs.curves", folder).code == 0
+    ran = here("axolotl_configs.card", folder)
     assert ran.code == 0, ran.said
     text = (folder / "merged" / "README.md").read_text(encoding="utf-8")
     front = yaml.safe_load(text.split("---")[1])
@@ -76,6 +76,6 @@ def test_what_must_not_be_published(folder: Path, monkeypatch: pytest.MonkeyPatc
         assert ran.code == 2 and words in ran.said and "Traceback" not in ran.said, ran.said
     told = (merged / "merge.json").read_text()
     (merged / "merge.json").write_text(re.sub(r'"adapter_sha256": "\w+"', '"adapter_sha256": "0"', told))
-    ran = command("axolotl_configs.publish", merged, "--repo", "somebody/tiny")
+    ran = here("axolotl_configs.publish", merged, "--repo", "somebody/tiny")
     assert ran.code == 2 and "another adapter than" in ran.said, ran.said
     assert "HF_TOKEN" not in os.environ

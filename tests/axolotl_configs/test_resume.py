@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from axolotl_configs import checkpoints
-from tests.conftest import OFFLINE, ROOT, SIX_STEPS, TINY, Ran, Trained, command
+from tests.conftest import OFFLINE, ROOT, SIX_STEPS, TINY, Ran, Trained, command, here
 
 OFTEN = [*SIX_STEPS, "--set", "save_steps=2"]  # how often a run is saved does not change what it learns
 
@@ -94,20 +94,20 @@ def test_a_run_that_has_ended_is_not_repeated(killed: Path, resumed: Ran) -> Non
     """`make train` after the end goes straight to merge and verify."""
     adapter = killed / "models" / "tiny" / "adapter" / "adapter_model.safetensors"
     before = adapter.stat().st_mtime_ns
-    ran = command("axolotl_configs.train", TINY, "--build", killed, *OFTEN)
+    ran = here("axolotl_configs.train", TINY, "--build", killed, *OFTEN)
     assert ran.code == 0 and "trained before with the same configuration and rows" in ran.said
     assert adapter.stat().st_mtime_ns == before
 
 
 def test_another_configuration_or_other_rows_are_refused(killed: Path, resumed: Ran) -> None:
     """A run of two halves that fit together in neither data nor settings would be nobody's model."""
-    ran = command("axolotl_configs.train", TINY, "--build", killed, *OFTEN, "--set", "learning_rate=0.0001")
+    ran = here("axolotl_configs.train", TINY, "--build", killed, *OFTEN, "--set", "learning_rate=0.0001")
     assert ran.code == 2 and "was begun with learning_rate 0.003, now 0.0001" in ran.said and "--fresh" in ran.said, ran.said
     rows = killed / "data" / "tiny" / "train.jsonl"
     whole = rows.read_bytes()
     try:
         rows.write_bytes(b"".join(whole.splitlines(keepends=True)[:-1]))
-        ran = command("axolotl_configs.train", TINY, "--build", killed, *OFTEN)
+        ran = here("axolotl_configs.train", TINY, "--build", killed, *OFTEN)
     finally:
         rows.write_bytes(whole)
     assert ran.code == 2 and "other rows in train.jsonl" in ran.said, ran.said
@@ -118,7 +118,7 @@ def test_a_folder_of_an_older_run_is_left_alone(trained: Trained, tmp_path: Path
     """Checkpoints without a record of what they were begun with are somebody's all the same."""
     build = trained.copy(trained.build, tmp_path / "build")
     (build / "models" / "tiny" / "run.json").unlink()
-    ran = command("axolotl_configs.train", TINY, "--build", build, *SIX_STEPS)
+    ran = here("axolotl_configs.train", TINY, "--build", build, *SIX_STEPS)
     assert ran.code == 2 and "begun by something else" in ran.said and "--fresh" in ran.said
     assert (build / "models" / "tiny" / "run" / "checkpoint-6").is_dir()
 
@@ -130,7 +130,7 @@ def test_trainers_end_with_the_command_and_nobody_trains_twice(killed: Path, res
     log.unlink()  # of the run that was copied
     process = start(build, "--fresh", "--set", "max_steps=1000", "--set", "save_steps=500")
     wait_for(log, process)
-    ran = command("axolotl_configs.train", TINY, "--build", build)
+    ran = here("axolotl_configs.train", TINY, "--build", build)
     assert ran.code == 2 and "another run is training here" in ran.said
     process.kill()
     process.wait()

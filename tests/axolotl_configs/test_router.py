@@ -14,7 +14,7 @@ from axolotl_configs import curves
 from axolotl_configs.config import SCRIPTS
 from axolotl_configs.router import PADDING, Choices, scripts
 from axolotl_configs.train import tracked
-from tests.conftest import Trained, command
+from tests.conftest import Trained, here
 
 
 def test_tokens_have_the_script_of_their_letters(trained: Trained) -> None:
@@ -84,7 +84,7 @@ def test_the_log_of_a_run(trained: Trained) -> None:
 def test_figures_and_page(trained: Trained, tmp_path: Path) -> None:
     """By command: four figures in two forms, none empty, a page that says what it is not for."""
     folder = trained.copy(trained.adapter.parent / "run", tmp_path / "tiny" / "run").parent
-    ran = command("axolotl_configs.curves", folder)
+    ran = here("axolotl_configs.curves", folder)
     assert ran.code == 0, ran.said
     assert {path.name for path in (folder / "figures").iterdir()} == {f"{name}.{form}" for name in curves.TITLES for form in ("svg", "png")}
     for path in (folder / "figures").glob("*.png"):
@@ -92,7 +92,7 @@ def test_figures_and_page(trained: Trained, tmp_path: Path) -> None:
     page = (folder / "training.md").read_text(encoding="utf-8")
     assert "not for clinical use" in page and "| steps | 6 |" in page and all(f"figures/{name}.svg" in page for name in curves.TITLES)
     (folder / "run" / "log.jsonl").unlink()
-    ran = command("axolotl_configs.curves", folder)
+    ran = here("axolotl_configs.curves", folder)
     assert ran.code == 2 and "log.jsonl is missing: `make train` writes it" in ran.said
 
 

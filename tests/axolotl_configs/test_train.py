@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from axolotl_configs import config as configs
-from tests.conftest import TINY, Trained, command
+from tests.conftest import TINY, Trained, command, here
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +122,7 @@ def test_missing_data_is_refused_with_advice(tmp_path: Path) -> None:
 
 def test_unknown_key_trains_nothing(tmp_path: Path) -> None:
     """A misspelt `--set` stops before anything is written, and names the key."""
-    ran = command("axolotl_configs.train", TINY, "--build", tmp_path / "b", "--set", "max_step=6")
+    ran = here("axolotl_configs.train", TINY, "--build", tmp_path / "b", "--set", "max_step=6")
     assert ran.code == 2, ran.said
     assert "unknown key max_step:" in ran.said
     assert "Traceback" not in ran.said
@@ -132,7 +132,7 @@ def test_unknown_key_trains_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("arguments", "words"), [(["nowhere.yaml"], "nowhere.yaml is missing"), ([TINY, "--set", "max_steps"], "overrides are KEY=VALUE")])
 def test_what_cannot_be_read_trains_nothing(tmp_path: Path, arguments: list, words: str) -> None:
     """A wrong CONFIG or a `--set` without `=`: one line and exit 2."""
-    ran = command("axolotl_configs.train", *arguments, "--build", tmp_path / "b")
+    ran = here("axolotl_configs.train", *arguments, "--build", tmp_path / "b")
     assert ran.code == 2, ran.said
     assert f"error: {words}" in ran.said
     assert "Traceback" not in ran.said

@@ -1,22 +1,17 @@
 """A model that knows the project's own samples, which we wrote in both languages, behind a real endpoint; and a run of the translation command."""
 
-import asyncio
-import contextlib
 import json
 import re
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from data_prep import translate
-from data_prep.endpoint import Endpoint
 from data_prep.records import OpenQuestion, Record, as_row
 from data_prep.sources import samples
 from tests.conftest import ROOT
+from tests.data_prep.standin import standin
 
 MODEL = "some-model"
 
@@ -72,26 +67,6 @@ class Model:
         self.asked.append(asked)
         return self.does(asked, self.known[key] if form == "Translation" else {"feedback": "", "score": 95})
 
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[str]:
-        """The endpoint's address while the block runs."""
-        ready, port, loop = threading.Event(), [], asyncio.new_event_loop()
-        stop = asyncio.Event()
-
-        async def serve() -> None:
-            async with Endpoint(self, models=(MODEL,)).listening() as found:
-                port.append(found)
-                ready.set()
-                await stop.wait()
-
-        thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-        thread.start()
-        assert ready.wait(30)
-        yield f"http://127.0.0.1:{port[0]}/v1"
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
-
 
 class Ran:
     """A run of the command over these records, and its files."""
@@ -100,9 +75,7 @@ class Ran:
         folder.mkdir(exist_ok=True)
         source, self.out, self.model = folder / "rows.jsonl", folder / "ar.jsonl", model
         source.write_text("".join(json.dumps(as_row(record), ensure_ascii=False) + "\n" for record in rows), encoding="utf-8")
-        with model.listening() as url, pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OPENAI_BASE_URL", url)
-            patch.delenv("OPENAI_API_KEY", raising=False)
+        with standin(model, MODEL):
             line = ["--in", source, "--out", self.out, "--model", MODEL, "--journal", folder / "journal.sqlite", "--concurrency", 8, *options]
             self.code = translate.main(list(map(str, line)))
 

@@ -4,19 +4,14 @@ The model answers in the language of the last message; some entries it spoils (S
 words of the last answer; what it thinks of the model's belief, and where it quotes what is not there, is in `judge`.
 """
 
-import asyncio
 import contextlib
 import json
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from data_prep.endpoint import Endpoint
 from eval import chat
 from eval.chat_code import share
 from eval.chat_sets import Question, load
+from tests.data_prep.standin import standin
 
 MODEL, JUDGE, OTHER = "model-under-test", "judge-a", "judge-b"
 GOOD = {
@@ -85,28 +80,9 @@ class Listening:
         self.bodies.append(request)
         return self.does(request)
 
-    @contextlib.contextmanager
-    def serving(self) -> Iterator[None]:
-        """The endpoint, with its address in the environment, while the block runs."""
-        ready, port, loop = threading.Event(), [], asyncio.new_event_loop()
-        stop = asyncio.Event()
-
-        async def serve() -> None:
-            async with Endpoint(self, models=(MODEL, JUDGE, OTHER)).listening() as found:
-                port.append(found)
-                ready.set()
-                await stop.wait()
-
-        thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
-        thread.start()
-        assert ready.wait(30)
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{port[0]}/v1")
-            patch.delenv("OPENAI_API_KEY", raising=False)
-            yield
-        loop.call_soon_threadsafe(stop.set)
-        thread.join()
-        loop.close()
+    def serving(self) -> contextlib.AbstractContextManager[None]:
+        """The endpoint, with its address in the environment."""
+        return standin(self, MODEL, JUDGE, OTHER)
 
 
 def run(*words: object) -> int:
