@@ -139,7 +139,11 @@ def test_trainers_end_with_the_command_and_nobody_trains_twice(killed: Path, res
         assert time.monotonic() < end, "a trainer goes on unseen"
         time.sleep(0.1)
     process = start(build, "--set", "max_steps=1000", "--set", "save_steps=500")
-    time.sleep(12)
+    end = time.monotonic() + 60
+    while not trainers(build):
+        assert process.poll() is None and time.monotonic() < end, "nothing was started"
+        time.sleep(0.1)
+    time.sleep(3)
     process.terminate()
     assert process.wait(60) == 128 + signal.SIGTERM
     assert not trainers(build)
