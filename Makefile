@@ -128,7 +128,7 @@ demo: setup ## the whole job, tiny: data, train, a chat turn in each language ov
 # the two files that start Label Studio: who does not review need not install it
 WITH_STUDIO := tests/data_prep/test_review.py tests/data_prep/test_review_report.py
 
-test: setup ## the tests but for those of test-review, about 16 minutes on 2 cores
+test: setup ## the tests but for those of test-review, about 15 minutes on 2 cores
 	$(MAIN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(WITH_STUDIO:%=--ignore=%) $(TEST_ARGS)
 
 test-review: setup setup-review ## the tests of human review against a real Label Studio, about 3 minutes

@@ -13,7 +13,7 @@ import pytest
 from axolotl_configs import check
 from axolotl_configs import config as configs
 from tests.axolotl_configs.faulty import CASES, FULL, NO_TEMPLATE, TEMPLATE, ZERO_3
-from tests.conftest import ROOT, TINY, command, here
+from tests.conftest import ROOT, TINY, here
 
 FOLDER = TINY.parent
 COMMITTED = sorted(FOLDER.glob("*.yaml"))
@@ -90,7 +90,7 @@ def test_a_value_of_another_kind_is_a_fault_not_a_traceback(key: str, value: obj
 
 def test_all_committed_configurations_pass() -> None:
     """`make check` on a fresh clone."""
-    ran = command("axolotl_configs.check")
+    ran = here("axolotl_configs.check")
     assert ran.code == 0, ran.said
     assert len(COMMITTED) >= 5
     for path in COMMITTED:

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from axolotl_configs import config as configs
 from axolotl_configs import fit
-from tests.conftest import ROOT, TINY, Trained, command
+from tests.conftest import ROOT, TINY, Trained, here
 
 TEMPLATE = ROOT / "fastchat_templates" / "bimedix.jinja"
 TEXTS = st.sampled_from(["fever", "ألم في الصدر منذ يومين", "Take 5 mg twice a day. " * 4, "</s> [INST]", "السؤال: ما هو فقر الدم؟ " * 6])
@@ -55,7 +55,7 @@ def test_the_command_counts_splits_and_sets_aside(trained: Trained, tmp_path: Pa
     source.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "models" / "tiny").mkdir(parents=True)
     (tmp_path / "models" / "tiny" / "base").symlink_to(trained.base)
-    ran = command("axolotl_configs.fit", TINY, "--build", tmp_path, "--set", "sequence_len=64")
+    ran = here("axolotl_configs.fit", TINY, "--build", tmp_path, "--set", "sequence_len=64")
     assert ran.code == 0, ran.said
     out = tmp_path / "models" / "tiny" / "rows"
     assert "2 rows in, 1 rows split, 1 exchanges set aside, 3 rows out" in ran.said
