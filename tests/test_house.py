@@ -41,9 +41,8 @@ def test_no_file_names_somebodys_machine() -> None:
 
 def test_deepspeed_is_the_package() -> None:
     """Our folder of that name must never be imported instead: every command runs in the project's root."""
-    asks = "import importlib.util; print(importlib.util.find_spec('deepspeed').origin)"  # what an import would take: to import it lasts ten seconds
-    ran = subprocess.run([sys.executable, "-c", asks], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0 and ran.stdout.strip().endswith("site-packages/deepspeed/__init__.py"), ran.stdout + ran.stderr
+    ran = subprocess.run([sys.executable, "-c", "import deepspeed; print(deepspeed.__version__)"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0 and re.search(r"^\d+\.\d+", ran.stdout, re.MULTILINE), ran.stderr
 
 
 @pytest.mark.parametrize("name", LOCKS)

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from axolotl_configs import tiny_base
-from tests.conftest import here
+from tests.conftest import command
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def weights(folder: Path) -> bytes:
 def test_a_seed_gives_the_same_bytes(base: Path) -> None:
     """An adapter fits the base it was trained on only if that base can be built again; by command, in another process."""
     again = base.parent / "again"
-    ran = here("axolotl_configs.tiny_base", "--out", again)
+    ran = command("axolotl_configs.tiny_base", "--out", again)
     assert ran.code == 0, ran.said
     assert re.search(r"again: [\d,]{9} parameters, seed 0", ran.said)
     assert {path.name for path in again.iterdir()} == {path.name for path in base.iterdir()}

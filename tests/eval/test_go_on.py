@@ -68,6 +68,9 @@ def test_other_questions_or_settings_are_scored_anew(trained: Trained, tmp_path:
     assert fewer.code == 0 and "finished before" not in fewer.said
     found = json.loads((tmp_path / "eval" / "tiny" / "results.json").read_text(encoding="utf-8"))
     assert found["n-samples"]["bimedix_en_medqa"]["effective"] == 2
+    raw = command("eval.run", *words, "--template", "raw")
+    assert raw.code == 0 and "finished before" not in raw.said
+    assert json.loads((tmp_path / "eval" / "tiny-raw" / "results.json").read_text(encoding="utf-8"))["chat_template"] is False
 
 
 @pytest.fixture
